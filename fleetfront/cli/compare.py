@@ -52,8 +52,8 @@ def compare(
     fails too. Quantities: hypervolume, accuracy, latency, p90, optimism, error, within_10, coverage. Fronts of random
     search are a baseline: they are compared only where a folder has no other.
 
-    Model files are compared by their name, target and clock, from what `profile --file --json` printed. latency:+noise
-    fails if a file got slower by more than two measurements of it differ nine times of ten.
+    Model files are compared by name, target and clock, from what `profile --file --json` printed; networks in parts as
+    `deploy --measure` left them. latency:+noise fails if one got slower by more than two measurements mostly differ.
 
     With --quantised, each network of a front of A is taken in every precision that B searched: its time from the fit in
     that precision, its accuracy less what B says that the precision costs. So "search in fp32, then quantise" stands

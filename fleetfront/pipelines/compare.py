@@ -1,6 +1,7 @@
 """Comparing two results: fronts and latency models before and after a change, with the bars that a user sets.
 
-A result is a ``fronts.json``, a fit's JSON, what ``profile --file --json`` printed, or a folder with such files.
+A result is a ``fronts.json``, a fit's JSON, what ``profile --file --json`` printed, a measured network in parts, or a
+folder with such files.
 Nothing is searched, fitted or measured here.
 """
 
@@ -19,8 +20,9 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from fleetfront.errors import FileError, InputError, unknown
-from fleetfront.pipelines.compare_files import FILE_SCHEMA, FileKey, MeasuredFile, noise_between, read_file_profile
+from fleetfront.pipelines.compare_files import FILE_SCHEMA, READERS, FileKey, MeasuredFile, noise_between
 from fleetfront.pipelines.compare_precisions import quantise_fronts
+from fleetfront.pipelines.deploy.parts import MANIFEST as PARTS_FILE
 from fleetfront.pipelines.fit.report import SCHEMA as FIT_SCHEMA
 from fleetfront.plain import from_plain, parse_finite_json, read_file
 from fleetfront.search.front import FULL, hypervolume
@@ -345,7 +347,7 @@ def _read(path: Path) -> _Result:
     result = _Result()
     files = [path]
     if path.is_dir():
-        names = (FRONTS_FILE, "*.report.json", "fit*.json", "profile*.json")
+        names = (FRONTS_FILE, "*.report.json", "fit*.json", "profile*.json", PARTS_FILE)
         files = sorted({file for name in names for depth in ("", "*/", "*/*/") for file in path.glob(depth + name)})
     for file in files:
         _read_file(file, result, is_named=file == path)
@@ -367,9 +369,8 @@ def _read_file(file: Path, result: _Result, *, is_named: bool) -> None:
                 result.fronts.setdefault((fronts.space, _subject(front)), []).append((fronts, front))
         elif schema == FIT_SCHEMA:
             _read_fits(file, part, result)
-        elif schema == FILE_SCHEMA:
-            key, measured = read_file_profile(file, part)
-            result.files[key] = measured
+        elif isinstance(schema, str) and schema in READERS:
+            result.files |= READERS[schema](file, part)
         elif is_named:
             raise InputError(
                 f"{file} is neither a front, a fit's report nor a measured file (schema {str(schema)[:100]!r}).",

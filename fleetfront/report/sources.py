@@ -12,6 +12,7 @@ from fleetfront.deploy.bundle.manifest import MANIFEST
 from fleetfront.device_configs.facts import DeviceConfig
 from fleetfront.device_configs.loader import load_device
 from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.pipelines.deploy.parts import MANIFEST as PARTS
 from fleetfront.pipelines.knowledge.device_model import DeviceModel, ModelOpener
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known
 from fleetfront.pipelines.knowledge.remembered import latest_fronts
@@ -32,6 +33,8 @@ from fleetfront.spaces.precisions import SEPARATOR
 from fleetfront.targets import split_spelled
 from fleetfront.workspace import Workspace
 
+#: What lists the files of a folder that ``fleetfront deploy`` wrote.
+_LISTS: tuple[str, ...] = (MANIFEST, PARTS)
 #: Tiers of which a device's own table or fit is not the source.
 _NOT_MEASURED = (Tier.TRANSFERRED.value, Tier.ESTIMATED.value)
 
@@ -287,10 +290,11 @@ def _named_bundles(folders: Sequence[Path]) -> list[Path]:
     """The folders, and in place of one that is no bundle but holds some, these."""
     found: list[Path] = []
     for folder in folders:
-        inside = [] if (folder / MANIFEST).is_file() else sorted(file.parent for file in folder.glob(f"*/{MANIFEST}"))
-        if not inside and not (folder / MANIFEST).is_file():
+        is_one = any((folder / name).is_file() for name in _LISTS)
+        inside = [] if is_one else sorted({file.parent for name in _LISTS for file in folder.glob(f"*/{name}")})
+        if not inside and not is_one:
             raise InputError(
-                f"{folder} is no bundle and holds none: it has no {MANIFEST}.",
+                f"{folder} is no bundle and holds none: it has no {' or '.join(_LISTS)}.",
                 "Name a folder that `fleetfront deploy` wrote.",
             )
         found += inside or [folder]
@@ -298,8 +302,10 @@ def _named_bundles(folders: Sequence[Path]) -> list[Path]:
 
 
 def _bundle_folders(fronts: Sequence[Path]) -> list[Path]:
-    """Folders with a manifest in the usual places, each once."""
-    patterns = [(Path("bundles"), f"*/{MANIFEST}")]
-    patterns += [(place, f"bundles/*/{MANIFEST}") for path in fronts for place in (path.parent, path.parent.parent)]
-    found = [manifest.parent.resolve() for place, name in patterns for manifest in sorted(place.glob(name))]
+    """Folders with a manifest or a list of parts in the usual places, each once."""
+    places = [(Path("bundles"), "*")]
+    places += [(place, "bundles/*") for path in fronts for place in (path.parent, path.parent.parent)]
+    found = []
+    for place, inside in places:
+        found += sorted({file.parent.resolve() for name in _LISTS for file in place.glob(f"{inside}/{name}")})
     return list(dict.fromkeys(found))

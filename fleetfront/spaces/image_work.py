@@ -25,7 +25,7 @@ class Work(NamedTuple):
 
 
 class Maps(Protocol):
-    """What a block reads and makes: maps of so many channels and so many pixels a side, and the stride between them."""
+    """Maps that a block reads and makes, of so many channels and so many pixels a side, and the stride between them."""
 
     @property
     def stride(self) -> int:

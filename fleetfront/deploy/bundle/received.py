@@ -86,6 +86,8 @@ class LatencyRow:
     sitting: float | None = None
     #: Why a prediction has no ``std_ms``: nothing is promised for when the file is run.
     not_promised: str = ""
+    #: Of what was measured: other programs ran meanwhile.
+    is_busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

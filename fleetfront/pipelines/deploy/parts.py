@@ -35,7 +35,8 @@ from fleetfront.plain import read_record, to_plain
 from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.base import SearchSpace
 
-SCHEMA, MANIFEST = "fleetfront.parts/1", "parts.json"
+SCHEMA = "fleetfront.parts/1"
+MANIFEST = "parts.json"
 #: Precisions that need no image to be written and proven.
 PRECISIONS = ("fp32", "fp16")
 #: Random inputs of each proof.
@@ -200,12 +201,18 @@ class KeptParts:
     promised: tuple[LatencyRow, ...] = ()
     beside: tuple[HashedFile, ...] = ()
     test_vectors: tuple[VectorRow, ...] = ()
+    accuracy: tuple[Mapping[str, Any], ...] = ()
 
     def as_received(self) -> ReceivedBundle:
         """The same as a bundle whose files are called so many times each; its latencies are of all calls."""
         first = next(iter(self.parts.values()))
         rows = [
-            replace(row, ms=sum(part.calls * (one.ms or 0.0) for part, one in shares), std_ms=None)
+            replace(
+                row,
+                ms=sum(part.calls * (one.ms or 0.0) for part, one in shares),
+                std_ms=None,
+                is_busy=any(one.is_busy for _, one in shares),
+            )
             for row in first.latency
             if len(shares := self._of_call(row)) == len(self.parts)
         ]

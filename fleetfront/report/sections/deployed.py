@@ -1,4 +1,4 @@
-"""List the networks that were deployed: predicted and measured latency, accuracy by precision, size."""
+"""List the networks that were deployed, in one file or in parts: predicted and measured latency, accuracy, size."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 from fleetfront.deploy.bundle.manifest import read_manifest
 from fleetfront.deploy.formats import FORMATS
 from fleetfront.errors import InputError
+from fleetfront.pipelines.deploy.parts import KeptParts, is_in_parts, read_parts
+from fleetfront.plain import to_plain
 from fleetfront.quantities import UNKNOWN, Tier, format_number
 from fleetfront.report.figures.specifications import Figure, figure_spec, interval, nominal, quantitative, tooltip
 from fleetfront.report.figures.theme import series_colour
@@ -36,6 +38,7 @@ class DeployedFile:
         app_ms: what an app feels of it: cold start, warm median, 90th percentile and sustained mean of the wall clock;
             empty where nobody looked.
         is_busy: other programs ran while it was measured, so that nothing is promised of it.
+        calls: of a network in parts, each part's name, calls an inference, and ms of one; empty for others.
         held: the 90 % intervals that were promised when it was measured, and whether they held, in words: as profiled,
             and as of that sitting.
     """
@@ -61,6 +64,7 @@ class DeployedFile:
     app_ms: tuple[float | None, ...] = ()
     is_busy: bool = False
     held: tuple[str, str] = ("", "")
+    calls: tuple[tuple[str, int, float | None], ...] = ()
 
 
 def deployed_files(sources: Sources) -> tuple[DeployedFile, ...]:
@@ -68,6 +72,10 @@ def deployed_files(sources: Sources) -> tuple[DeployedFile, ...]:
     rows: list[DeployedFile] = []
     for folder in sources.bundles:
         try:
+            if is_in_parts(folder):
+                kept = read_parts(folder)
+                rows += _rows_of_parts(folder, kept) if not sources.spaces or kept.space in sources.spaces else ()
+                continue
             manifest = read_manifest(folder)
             if not sources.spaces or manifest["space"] in sources.spaces:
                 rows += _rows(folder, manifest)
@@ -114,6 +122,50 @@ def _rows(folder: Path, manifest: Mapping[str, Any]) -> Iterator[DeployedFile]:
                 is_busy=measured.get("is_busy") is True,
                 held=_held(measured),
             )
+
+
+def _rows_of_parts(folder: Path, kept: KeptParts) -> Iterator[DeployedFile]:
+    """One row a target of a network in parts: all calls of an inference."""
+    parts, whole = kept.parts, kept.as_received()
+    plain = to_plain(kept)
+    described = (
+        "random"
+        if kept.weights.get("random")
+        else "; ".join(f"{name} {str(one)[:_ID_SHOWN]}" for name, one in (kept.weights.get("id") or {}).items())
+    )
+    for target in dict.fromkeys(row.target for row in whole.latency) or ("",):
+        of_target = [row for row in whole.latency if row.target == target]
+        predicted = next((row for row in of_target if row.is_prediction), None)
+        measured = next((row for row in of_target if not row.is_prediction), None)
+        files = [
+            next((one for one in part.files if _is_of({"target": target}, to_plain(one))), part.files[0])
+            for part in parts.values()
+        ]
+        clock = measured.clock if measured else predicted.clock if predicted else ""
+        yield DeployedFile(
+            bundle=folder.name,
+            arch=kept.arch,
+            path=str(folder / files[0].path),
+            format=f"{len(parts)} parts, {files[0].format}",
+            precision=files[0].precision,
+            size_bytes=sum(one.bytes for one in files),
+            target=target,
+            clock=known_clock(str(clock)),
+            predicted_ms=predicted.ms if predicted else None,
+            predicted_std_ms=predicted.std_ms if predicted else None,
+            tier=str(predicted.tier.value) if predicted else "",
+            measured_ms=measured.ms if measured else None,
+            measured_std_ms=measured.std_ms if measured else None,
+            promised=_promised(plain),
+            accuracy=None,
+            drop=None,
+            weights=described or "unknown",
+            is_busy=measured is not None and measured.is_busy,
+            calls=tuple(
+                (name, part.calls, next((row.ms for row in part.latency if row.target == target), None))
+                for name, part in parts.items()
+            ),
+        )
 
 
 def _held(measured: Mapping[str, Any]) -> tuple[str, str]:
@@ -237,8 +289,26 @@ def app_table(files: Iterable[DeployedFile]) -> Table:
     return Table("In an app, wall clock (ms)", headers, tuple(rows), frozenset(range(3, 7)))
 
 
+def calls_table(files: Iterable[DeployedFile]) -> Table:
+    """Every part of networks in parts: how often an inference calls it, and what one call and all of them took."""
+    headers = ("network", "part", "target", "calls", "one call, ms", "all its calls, ms")
+    rows = [
+        (
+            file.bundle,
+            name,
+            file.target,
+            str(calls),
+            format_number(ms),
+            format_number(None if ms is None else calls * ms),
+        )
+        for file in files
+        for name, calls, ms in file.calls
+    ]
+    return Table("Networks in parts", headers, tuple(rows), frozenset({3, 4, 5})).without_unknown()
+
+
 def _tables(files: Sequence[DeployedFile]) -> tuple[Table, ...]:
-    every = (latency_table(files), promise_table(files), accuracy_table(files), app_table(files))
+    every = (latency_table(files), promise_table(files), accuracy_table(files), app_table(files), calls_table(files))
     return tuple(table for table in every if table.rows)
 
 

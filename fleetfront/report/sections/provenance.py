@@ -12,6 +12,8 @@ from pathlib import Path
 
 from fleetfront import __version__
 from fleetfront.deploy.bundle.manifest import MANIFEST
+from fleetfront.pipelines.deploy.parts import MANIFEST as PARTS
+from fleetfront.pipelines.deploy.parts import is_in_parts
 from fleetfront.pipelines.knowledge.known import Kind
 from fleetfront.predictors.table.fit_files import report_path
 from fleetfront.profilers.store.store import CampaignRow
@@ -122,7 +124,7 @@ def _paths(sources: Sources) -> Iterator[tuple[str, Path]]:
             if is_fit:
                 yield "its report", report_path(known.path)
     for folder in sources.bundles:
-        yield "bundle", folder / MANIFEST
+        yield "bundle", folder / (PARTS if is_in_parts(folder) else MANIFEST)
 
 
 def _file(kind: str, path: Path) -> tuple[str, str, int, str]:

@@ -23,10 +23,10 @@ _DIGEST_BYTES = 32
 
 
 def convert_once(computed: bytes, how: str, convert: Callable[[], bytes]) -> bytes:
-    """What ``convert`` makes, or made before of a network that is ``computed`` the same: by equal operators, weights,
-    names and shapes, as another file of it tells. ``how`` is whatever else decides the bytes.
+    """Take what ``convert`` made before of a network that is ``computed`` the same, or let it make that now.
 
-    What cannot be kept, or was damaged, is converted again.
+    ``computed`` tells operators, weights, names and shapes, as another file of the network does; ``how`` is whatever
+    else decides the bytes. What cannot be kept, or was damaged, is converted again.
     """
     told = "\n".join([how, *(f"{name} {_version(name)}" for name in _WRITERS)])
     key = hashlib.sha256(told.encode() + b"\n" + computed).hexdigest()

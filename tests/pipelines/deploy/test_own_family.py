@@ -13,6 +13,7 @@ from fleetfront.cli.deploy.results import report
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import ALL_FORMATS, parse_formats
 from fleetfront.errors import BarMissed, FileError, InputError, MissingDependency
+from fleetfront.pipelines.compare import compare_results
 from fleetfront.pipelines.deploy.own_family import deploy_family
 from fleetfront.pipelines.deploy.records import Measuring, Pick, Recipe
 from fleetfront.pipelines.fit.fit import fit_target
@@ -25,6 +26,9 @@ from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
+from fleetfront.report.sections.deployed import calls_table, deployed_files
+from fleetfront.report.sections.provenance import _paths
+from fleetfront.report.sources import open_sources
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.from_torch.remembered import open_family
 from fleetfront.spaces.from_torch.space import TorchFamily
@@ -311,6 +315,31 @@ def _check_verified_parts(folder: Path, calls: dict[str, int]) -> None:
     (folder / "parts.json").write_bytes(before)
 
 
+def _check_told_parts(folder: Path, ms: float, each: dict[str, float], workspace: Workspace) -> None:
+    """Comparisons and reports tell of all calls of an inference, and of one call of each part."""
+    rows = compare_results(folder, folder.parent)
+    assert {row.subject.partition(" on ")[0]: row.before for row in rows} == {
+        "both": pytest.approx(ms),
+        "both/encoder": each["encoder"],
+        "both/step": each["step"],
+    }
+    assert all(row.noise > 0 and row.change == 0 for row in rows)
+    sources = open_sources(workspace, workspace.store, [], [folder.parent])
+    (file,) = deployed_files(sources)
+    assert (file.bundle, file.format, file.measured_ms) == ("both", "2 parts, onnx", pytest.approx(ms))
+    assert (file.predicted_ms, file.problem) == (pytest.approx(0.3), "")
+    (first, second) = calls_table([file]).rows
+    assert (first[1], second[1], second[3]) == ("encoder", "step", "5")
+    assert any(path == folder / "parts.json" for _, path in _paths(sources))
+    said = json.loads((folder / "parts.json").read_text())
+    for part in said["parts"].values():
+        part["latency"] = []
+    (folder.parent / "bare").mkdir()
+    (folder.parent / "bare" / "parts.json").write_text(json.dumps(said))
+    with pytest.raises(InputError, match="No part in "):
+        compare_results(folder.parent / "bare", folder)
+
+
 def test_a_family_in_parts_gets_a_file_a_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -351,6 +380,7 @@ def test_a_family_in_parts_gets_a_file_a_part(
     assert "a call of 5" in shown[1]
     assert "all calls" in shown[2]
     _check_verified_parts(done.folder, {"encoder": 1, "step": 5})
+    _check_told_parts(done.folder, done.measured[0].ms, each, Workspace.default())
     with pytest.raises(InputError, match="not handed out in int8"):
         search(family, ["cpu"], "macs", precisions=("fp32", "int8"))
     with pytest.raises(InputError, match="both exists"):
