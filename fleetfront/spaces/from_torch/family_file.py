@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -267,6 +268,16 @@ def _read(path: Path) -> FamilyFile:
     active, calibration, judge, accuracy = (
         _function(path, written, name) for name in ("active", "calibration", "judge", "accuracy")
     )
+    for name, one, first in (
+        ("make", make, ()),
+        ("inputs", inputs, ()),
+        ("parts", parts, ()),
+        ("active", active, ()),
+        ("calibration", calibration, ()),
+        ("accuracy", accuracy, ()),
+        ("judge", judge, ("run",)),
+    ):
+        _check_genes(path, name, one, first, choices)
     for name, one in (("calibration", calibration), ("judge", judge)):
         if parts is not None and one is not None:
             raise InputError(
@@ -308,6 +319,24 @@ def _function(path: Path, written: Mapping[str, Any], name: str) -> Callable[...
     if found is not None and not callable(found):
         raise InputError(f"{name} of {path.name} is no function.", f"Write def {name}(**genes).")
     return found
+
+
+def _check_genes(
+    path: Path, name: str, function: Callable[..., Any] | None, first: tuple[str, ...], choices: Mapping[str, Any]
+) -> None:
+    """Raise InputError for a function that does not take the genes: some are only called after minutes of measuring."""
+    if function is None:
+        return
+    try:
+        inspect.signature(function).bind(*first, **dict.fromkeys(choices))
+    except TypeError as error:
+        raise InputError(
+            f"{name} of {path.name} cannot be given the genes {', '.join(choices)}: {error}.",
+            f"Write def {name}({', '.join((*first, *choices))}), or def {name}({', '.join((*first, '**genes'))}).",
+        ) from error
+    except ValueError:
+        # Of what is written in C nobody knows the parameters.
+        return
 
 
 def _networks(path: Path, written: Mapping[str, Any]) -> tuple[Callable[..., Any] | None, ...]:
