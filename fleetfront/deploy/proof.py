@@ -233,6 +233,11 @@ def int8_error_allowed(outputs: NDArray[Any]) -> float:
     return max(_INT8_SHARE * _spread(values), _INT8_STEPS * _span(values) / 255)
 
 
+def relative_to_spread(want: NDArray[Any], got: NDArray[Any]) -> float:
+    """The largest difference of outputs [samples, ...] over what samples change in ``want``, as a proof states it."""
+    return _distances([(want, got)])[2]
+
+
 def explained_share(want: NDArray[Any], got: NDArray[Any]) -> float:
     """The share of what samples change in ``want`` [samples, ...] that ``got`` follows; 1 if they change nothing."""
     values = want.astype(np.float64)

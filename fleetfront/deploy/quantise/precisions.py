@@ -147,6 +147,35 @@ def as_half(name: str, array: Array) -> Array:
     return array.astype(np.float16)
 
 
+def half_rounded(graph: Graph) -> Graph:
+    """The network in float32, with its inputs, every weight and every result rounded to float16: what computing in
+    float16 costs at least, however a processor adds up.
+
+    Raises:
+        InputError: a weight does not fit float16.
+    """
+    folded = fold_batch_norm(graph)
+
+    def rounded(writer: Rewriter, name: str, now: str) -> str:
+        half = writer.add("cast", [now], f"{name}/half", dtype="float16")
+        return writer.add("cast", [half], f"{name}/rounded", dtype="float32")
+
+    def declare(writer: Rewriter, tensor: Tensor) -> str:
+        name = writer.redeclare(tensor)
+        return rounded(writer, tensor.name, name) if tensor.dtype == "float32" else name
+
+    def keep(writer: Rewriter, operator: Operator) -> None:
+        writer.keep(operator)
+        for name in operator.outputs:
+            if folded.tensors[name].dtype == "float32":
+                writer.stand_in(name, rounded(writer, name, writer.now(name)))
+
+    def weight(name: str, array: Array) -> Array:
+        return as_half(name, array).astype(np.float32) if array.dtype == np.float32 else array
+
+    return folded.rewrite(keep, inputs=declare, weights=weight)
+
+
 def half_throughout(graph: Graph) -> Graph:
     """The network in float16 from its inputs to its outputs: what blocks are profiled as in half precision.
 

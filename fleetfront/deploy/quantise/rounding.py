@@ -15,7 +15,8 @@ from fleetfront.deploy.quantise.weights_alone import BLOCK, COLUMNS, ROWS, SCALE
 
 #: Half a step, and what float32 itself rounds off.
 _STEPS, _OF_FLOAT = 0.51, 1e-5
-#: Arrays of fewer dimensions are biases, scales and shifts, which quantisers fold into each other.
+#: Arrays of fewer dimensions are biases, scales and shifts, which quantisers fold into each other: they are looked at
+#: in files of floats alone.
 _FEWEST_DIMENSIONS = 2
 #: The sign bits of a byte's two values: turned, values from -8 to 7 are from 0 to 15.
 _SIGNS = 0x88
@@ -48,6 +49,7 @@ def onnx_weights(data: bytes) -> dict[str, Weight]:
     graph = onnx.load_from_string(data).graph
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     found = {name: Weight(array) for name, array in arrays.items() if array.dtype == np.float32}
+    found |= {name: _of_half(array) for name, array in arrays.items() if array.dtype == np.float16}
     for node in graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in arrays:
             stored, scale, *zero = (arrays[name] for name in node.input)
@@ -64,7 +66,9 @@ def onnx_weights(data: bytes) -> dict[str, Weight]:
             weight = _unpacked(arrays[name], arrays[node.input[2]], width)
             turned = Weight(weight.values.T, np.transpose(weight.step))
             found[name.removesuffix(ROWS).removesuffix(COLUMNS)] = turned if name.endswith(COLUMNS) else weight
-    return {name: weight for name, weight in found.items() if weight.values.ndim >= _FEWEST_DIMENSIONS}
+    is_narrow = any(array.dtype in (np.int8, np.uint8) for array in arrays.values())
+    fewest = _FEWEST_DIMENSIONS if is_narrow else 0
+    return {name: weight for name, weight in found.items() if weight.values.ndim >= fewest}
 
 
 def onnx_with_weights(data: bytes, weights: Mapping[str, Weight]) -> bytes:
@@ -110,21 +114,29 @@ def tflite_weights(data: bytes) -> dict[str, Weight]:
 
 
 def _tflite_weights(model: Any) -> Iterator[tuple[str, Weight]]:
-    from fleetfront.deploy.writers.tflite.flatbuffer import as_text, block_scales, is_float, is_int8
+    from fleetfront.deploy.writers.tflite.flatbuffer import as_text, block_scales, is_float, is_half, is_int8
 
-    for tensor in model.subgraphs[0].tensors:
+    filled = [tensor for tensor in model.subgraphs[0].tensors if model.buffers[tensor.buffer].content]
+    is_narrow = any(is_int8(tensor) or block_scales(model, tensor) is not None for tensor in filled)
+    for tensor in filled:
         content, shape = model.buffers[tensor.buffer].content, tuple(tensor.shape)
-        if not content or len(shape) < _FEWEST_DIMENSIONS:
+        if is_narrow and len(shape) < _FEWEST_DIMENSIONS:
             continue
         name = as_text(tensor.name)
         if is_float(tensor):
             yield name, Weight(np.frombuffer(content, "<f4").reshape(shape))
+        elif is_half(tensor):
+            yield name, _of_half(np.frombuffer(content, "<f2").reshape(shape))
         elif is_int8(tensor) and (told := tensor.quantization) is not None and told.scale is not None:
             stored = np.frombuffer(content, np.int8).reshape(shape)
             yield name, _unrounded(stored, np.asarray(told.scale), np.asarray(told.zeroPoint), told.quantizedDimension)
         elif (scale := block_scales(model, tensor)) is not None:
             packed = np.frombuffer(content, np.uint8).reshape(shape[0], -1, BLOCK // 2)
             yield name, _unpacked(packed ^ _SIGNS, scale, shape[-1])
+
+
+def _of_half(array: NDArray[np.float16]) -> Weight:
+    return Weight(array.astype(np.float32), np.spacing(np.abs(array)).astype(np.float32))
 
 
 def _unrounded(stored: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any], axis: int) -> Weight:

@@ -227,9 +227,9 @@ def _file(
     session = load_runtime(kind.runtime).open(exported)
     image, scores = session.inputs[0], session.outputs[0]
     session.close()
-    data = exported
+    data, rounding = exported, None
     if precision in BY_AGREEMENT:
-        data = quantised(network, reference, kind, precision, recipe, folder, exported, image.name)
+        data, rounding = quantised(network, reference, kind, precision, recipe, folder, exported, image.name)
     # Graphs of channels-last formats are described channels first.
     shape = tuple(image.shape[axis] for axis in (0, 3, 1, 2)) if kind.layout == "NHWC" else image.shape
     tensors = {
@@ -237,4 +237,4 @@ def _file(
         scores.name: Tensor(scores.name, scores.shape, scores.dtype),
     }
     ports = Graph("network", (image.name,), (scores.name,), (), tensors, {}, network.graph.labels)
-    return finish_file(network, reference, kind, precision, recipe, folder, ports, data)
+    return finish_file(network, reference, kind, precision, recipe, folder, ports, data, rounding)

@@ -43,7 +43,7 @@ class Judged:
         proof: against torch.
         accuracy: on held-out images in percent; None without labels.
         answers: float32[v, classes], what the file gave for the test vectors.
-        tolerance: how far ``answers`` may be off on another machine: from torch's, or for int8 from these.
+        tolerance: how far ``answers`` may be off on another machine: from torch's, or of narrow files from these.
     """
 
     proof: Proof
@@ -52,8 +52,14 @@ class Judged:
     tolerance: float
 
 
-def prove_file(reference: Reference, path: Path, kind: FileFormat, precision: str, recipe: Recipe) -> Judged:
-    """Run the file on disk on the reference's images, and on held-out ones."""
+def prove_file(
+    reference: Reference, path: Path, kind: FileFormat, precision: str, recipe: Recipe, rounding: float | None = None
+) -> Judged:
+    """Run the file on disk on the reference's images, and on held-out ones.
+
+    ``rounding`` is what ``prove_narrow_weights`` gave of a file whose weights alone are narrow. Another processor may
+    round other inputs of products, or none: its answers are no further off than all that rounding costs.
+    """
     contract, runtime = recipe.contract, load_runtime(kind.runtime)
     layout = contract.layout(kind.layout)
     session = runtime.open(path)
@@ -72,8 +78,8 @@ def prove_file(reference: Reference, path: Path, kind: FileFormat, precision: st
         want = log_probabilities(want)
         want, got = (np.exp(want), got) if by_agreement else (want, logits_of(got))
     limit = recipe.agreement_limit if by_agreement else recipe.spread_limits[precision]
-    if precision in kind.computes_in_float:
-        tolerance = error_allowed(given, FP32_LIMIT)
+    if rounding is not None:
+        tolerance = rounding + error_allowed(given, FP32_LIMIT)
     else:
         tolerance = int8_error_allowed(given) if by_agreement else error_allowed(want, limit)
     if by_agreement and len(want) > PROBES:
@@ -122,8 +128,10 @@ def prove_float_form(reference: Reference, data: bytes, kind: FileFormat, recipe
 
 def prove_narrow_weights(
     reference: Reference, pair: tuple[bytes, bytes], kind: FileFormat, precision: str, recipe: Recipe
-) -> None:
-    """Raise BarMissed unless a file whose weights alone are narrow computes what its weights say.
+) -> float:
+    """The most that rounding what goes into products changes an output of a file whose weights alone are narrow.
+
+    Raises BarMissed unless the file computes what its weights say.
 
     Args:
         reference: its images are run.
@@ -143,8 +151,9 @@ def prove_narrow_weights(
             outputs = run_images(session, fed, contract.batch)
         finally:
             session.close()
-        given.append(logits_of(outputs) if contract.softmax else outputs)
-    want, got = given
+        given.append(outputs)
+    rounding = largest_error(*(outputs.astype(np.float64) for outputs in given))
+    want, got = map(logits_of, given) if contract.softmax else given
     limit = FP32_LIMIT if precision in kind.computes_in_float else ROUNDED_INPUTS_LIMIT
     error = largest_error(want.astype(np.float64), got.astype(np.float64))
     allowed = error_allowed(want, limit)
@@ -154,6 +163,7 @@ def prove_narrow_weights(
             f"where {allowed:.2g} is allowed, so it is not handed out.",
             f"Leave {precision} out of --precisions, and report {kind.runtime} {runtime.version()}.",
         )
+    return rounding
 
 
 def _tested(

@@ -23,6 +23,7 @@ from fleetfront.deploy.quantise.rounding import misrounded
 from fleetfront.deploy.writers.tflite.metadata import FileDescription
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.graphs.graph import Graph
+from fleetfront.pipelines.deploy.halves import within_half
 from fleetfront.pipelines.deploy.judging import (
     check_bars,
     nobody_knows_the_drop,
@@ -111,10 +112,13 @@ def _written(
     network: Network, reference: Reference, kind: FileFormat, precision: str, recipe: Recipe, folder: Path
 ) -> WrittenFile:
     graph = form_of(network, kind, precision, recipe.contract)
-    data = kind.write(graph)
+    data, rounding = kind.write(graph), None
     if precision in BY_AGREEMENT:
-        data = quantised(network, reference, kind, precision, recipe, folder, data, graph.inputs[0])
-    return finish_file(network, reference, kind, precision, recipe, folder, graph, data)
+        data, rounding = quantised(network, reference, kind, precision, recipe, folder, data, graph.inputs[0])
+    elif precision == "fp16":
+        floats = kind.write(form_of(network, kind, "fp32", recipe.contract))
+        recipe = within_half(network, reference, kind, recipe, folder, (floats, data))
+    return finish_file(network, reference, kind, precision, recipe, folder, graph, data, rounding)
 
 
 def form_of(network: Network, kind: FileFormat, precision: str, contract: InputContract) -> Graph:
@@ -136,8 +140,10 @@ def quantised(
     folder: Path,
     data: bytes,
     name: str,
-) -> bytes:
+) -> tuple[bytes, float | None]:
     """The form of a float file ``data`` with the input ``name`` in int8, or with weights alone narrow.
+
+    With the latter the most that rounding what goes into products changes an output.
 
     Images do not show a fault in a single weight of such a file. So the float file that it is made of is proven first,
     as if it were handed out, and no weight may be further from it than by rounding. Where weights alone are narrow, the
@@ -157,9 +163,10 @@ def quantised(
             "float file's than rounding can take it, so it is not handed out.",
             f"Leave {precision} out of --precisions, and report the version of the quantiser.",
         )
-    if precision in WEIGHT_BITS:
-        prove_narrow_weights(reference, (kind.with_weights(data, weights), made), kind, precision, recipe)
-    return made
+    if precision not in WEIGHT_BITS:
+        return made, None
+    pair = (kind.with_weights(data, weights), made)
+    return made, prove_narrow_weights(reference, pair, kind, precision, recipe)
 
 
 def narrowed(
@@ -180,6 +187,7 @@ def finish_file(
     folder: Path,
     graph: Graph,
     data: bytes,
+    rounding: float | None = None,
 ) -> WrittenFile:
     """Describe, put on disk, prove and judge one file.
 
@@ -192,6 +200,7 @@ def finish_file(
         folder: where the file goes.
         graph: with the file's input and output; its operators are not looked at.
         data: the file before it is described.
+        rounding: what ``quantised`` gave with it.
 
     Raises:
         BarMissed: it misses its proof or loses too much accuracy.
@@ -202,7 +211,7 @@ def finish_file(
     name = f"{network.graph.name}{'' if precision == 'fp32' else f'-{precision}'}.{kind.name}"
     path = folder / name
     path.write_bytes(data)
-    judged = prove_file(reference, path, kind, precision, recipe)
+    judged = prove_file(reference, path, kind, precision, recipe, rounding)
     drop = None if judged.accuracy is None or reference.accuracy is None else reference.accuracy - judged.accuracy
     key = kind.name if precision == "fp32" else f"{kind.name}-{precision}"
     ports = replace(graph, operators=(), weights={})

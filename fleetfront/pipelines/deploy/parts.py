@@ -28,6 +28,7 @@ from fleetfront.errors import BarMissed, InputError
 from fleetfront.files import write_whole
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy.bundling import measured_row, staging_folder, versions
+from fleetfront.pipelines.deploy.halves import half_limit_of_part
 from fleetfront.pipelines.deploy.records import Measuring, WrittenFile
 from fleetfront.pipelines.deploy.timing import check_targets, measure_written
 from fleetfront.pipelines.measure.files import FileLatency
@@ -255,7 +256,8 @@ def _written(part: str, graph: Graph, kind: FileFormat, precision: str, folder: 
     name = f"{safe_name(part)}-random-weights{'' if precision == 'fp32' else f'-{precision}'}.{kind.name}"
     path = folder / name
     path.write_bytes(data)
-    proof = prove(graph, path, kind.runtime, _SAMPLES, limit=SPREAD_LIMITS[precision])
+    limit = half_limit_of_part(graph, _SAMPLES) if precision == "fp16" else SPREAD_LIMITS[precision]
+    proof = prove(graph, path, kind.runtime, _SAMPLES, limit=limit)
     if not proof.passed:
         raise BarMissed(
             f"{name} differs from torch by {proof.relative_to_spread:.2g} of what inputs change in its outputs (limit "

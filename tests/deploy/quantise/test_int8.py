@@ -61,7 +61,8 @@ def test_constants_behind_the_flatbuffer_stay_in_the_file_that_is_handed_out(int
 
 
 def test_the_weights_behind_the_flatbuffer_are_held_against_the_float_file(int8_tflite: bytes) -> None:
-    assert set(tflite_weights(int8_tflite)) == set(tflite_weights(write_tflite(large())))
+    floats = tflite_weights(write_tflite(large()))
+    assert set(tflite_weights(int8_tflite)) == {name for name, one in floats.items() if one.values.ndim >= 2}
 
 
 def test_every_operator_of_such_a_file_has_a_time(int8_tflite: bytes) -> None:

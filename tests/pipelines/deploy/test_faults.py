@@ -146,8 +146,12 @@ def test_narrow_weights_must_compute_what_they_say(
     wrong = replace(right, weights_alone=lambda _, bits: right.weights_alone(other, bits))
     with pytest.raises(BarMissed, match="from the float file with its weights"):
         write_network(graph, weights, [wrong], Recipe(("w8",)), tmp_path)
-    files = write_network(graph, weights, [right], Recipe(("int8", "w8")), tmp_path).files
-    int8, w8 = (file.tolerance or 0.0 for file in files)
+    files = write_network(graph, weights, [right], Recipe(("int8", "w8", "w4")), tmp_path).files
+    int8, w8, w4 = (file.tolerance or 0.0 for file in files)
+    # Elsewhere they may be off by what rounding inputs costs them here: little less than int8 in a network that knows
+    # nothing, a twentieth to a fifth in trained ones.
+    assert 0 < w8 < int8
+    assert 0 < w4 < int8
     assert (w8 < 0.05 * int8) == (kind == "onnx")
 
 
@@ -157,7 +161,8 @@ def test_every_weight_of_an_int8_file_is_looked_at(kind: str, of_digits: tuple[G
     form = ALL_FORMATS[kind]
     data = form.write(form.int8(graph))
     made = form.quantise(data, [{graph.inputs[0]: np.zeros(SHAPES[kind], np.float32)}])
-    before, after = form.weights(data), form.weights(made)
+    after = form.weights(made)
+    before = {name: weight for name, weight in form.weights(data).items() if weight.values.ndim >= 2}
     assert len(before) == len([name for name, array in graph.weights.items() if array.ndim >= 2])
     assert set(before) == set(after)
     assert all(np.all(weight.step > 0) for weight in after.values())

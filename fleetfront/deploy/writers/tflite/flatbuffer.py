@@ -224,6 +224,11 @@ def is_float(tensor: Any) -> bool:
     return bool(tensor.type == schema.TensorType.FLOAT32)
 
 
+def is_half(tensor: Any) -> bool:
+    """Tell whether a tensor holds float16."""
+    return bool(tensor.type == schema.TensorType.FLOAT16)
+
+
 def metadata_entry(name: str, buffer: int) -> Any:
     """An entry of the table of metadata."""
     return schema.MetadataT(name=name, buffer=buffer)
