@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fleetfront import __version__
 from fleetfront.errors import InputError
 from fleetfront.files import check_folder
@@ -34,7 +32,7 @@ from fleetfront.search.sharing import share
 from fleetfront.search.strategies.base import LeavesGenerator, TakesPrior
 from fleetfront.search.strategies.catalogue import StrategyChoice, make_strategy, spell_strategy
 from fleetfront.search.strategies.listed import ListedNetworks
-from fleetfront.spaces.base import HasPrecisions, OfUserFile, SearchSpace
+from fleetfront.spaces.base import OfUserFile, SearchSpace
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.spaces.precisions import with_precisions
 from fleetfront.workspace import Workspace
@@ -252,17 +250,6 @@ def _start(problem: Problem, path: Path, progress: Progress) -> None:
     progress.note(f"{path} is of another accuracy, {problem.prior.source}: {said}")
 
 
-def _add_other_precisions(problem: Problem, space: HasPrecisions) -> None:
-    """Add what was evaluated in its other precisions: accuracies of these follow from those that were asked for, so
-    nothing is asked and nothing counted."""
-    archive = problem.archive
-    known = np.unique(archive.genotypes[np.isfinite(archive.accuracy_std), :-1], axis=0)
-    rows = np.concatenate([space.in_precision(known, precision) for precision in space.precisions])
-    rows = archive.unknown(rows[np.all(problem.complete(rows) == rows, axis=1)])
-    estimate = problem.accuracy.predict(rows)
-    archive.add(rows, estimate.mean, estimate.std, problem.cost(rows), problem.extra_values(rows))
-
-
 def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: Progress) -> SearchRun:
     """Search, keeping the archive now and then and, whatever ends the search, at its end."""
     name = TABLE_STRATEGY if options.strategy is ListedNetworks else spell_strategy(options.strategy)
@@ -297,8 +284,6 @@ def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: P
         kept.save()
         raise
     kept.finish()
-    if isinstance(problem.space, HasPrecisions):
-        _add_other_precisions(problem, problem.space)
     if out is not None and isinstance(strategy, LeavesGenerator):
         from fleetfront.search.generators.generator import GENERATOR_FILE
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fleetfront.errors import InputError
 from fleetfront.predictors.base import AccuracyModel, CostModel, knows_costs
 from fleetfront.search.archive import Archive
+from fleetfront.search.companions import Companions
 from fleetfront.search.cost_range import check_limit
 from fleetfront.search.front import FULL, target_front
 from fleetfront.search.held_genes import fixed_genes, stand_ins
@@ -96,7 +97,8 @@ class Problem:
         fixed: gene name -> the one value it may take. What the accuracy model requires is added.
         excluded: gene name -> values that it may not take.
         budget: how many architectures may be evaluated; None for no bound.
-        archive: everything evaluated, in order.
+        archive: everything evaluated, in order, with what follows from it (``companions``).
+        companions: the networks that one accuracy is the answer for.
         counter: what was asked for; see ``EvaluationCounter``.
         columns: the further metrics, objectives and limits, in the order of ``archive.extras``.
         recall: an earlier run's archive that answers in place of the accuracy model, in whatever order it is asked.
@@ -116,6 +118,7 @@ class Problem:
     prior: Prior | None = None
     columns: tuple[MetricColumn, ...] = field(init=False)
     archive: Archive = field(init=False)
+    companions: Companions = field(init=False)
     counter: EvaluationCounter = field(init=False, default_factory=EvaluationCounter)
     _fixed: dict[int, int] = field(init=False)
     # Of genes with excluded values: for each value that which stands in for it, the nearest one allowed.
@@ -138,6 +141,7 @@ class Problem:
             raise InputError(f"The budget is {self.budget} evaluations.", "Allow at least 1.")
         self._fixed = fixed_genes(self.space, self.fixed, self.accuracy)
         self._instead = stand_ins(self.space, self.excluded, self._fixed)
+        self.companions = Companions.of(self.space, self.accuracy, self.allowed)
         self.archive = Archive(len(self.space.choices), names, [column.name for column in self.columns])
         self._fronts = [(np.zeros(0, dtype=np.intp), 0)] * len(names)
         if self.part is not None:
@@ -252,7 +256,8 @@ class Problem:
     def evaluate(self, genotypes: Genotypes) -> Evaluation:
         """Accuracy and costs of m architectures, canonical as ``complete`` makes them; counted (``EvaluationCounter``).
 
-        Accuracy is computed once for each architecture, however often it is asked for.
+        Accuracy is computed once for each architecture, however often it is asked for; its companions are archived with
+        it, uncounted.
 
         Raises:
             InputError: if more is asked for than the budget allows, or from the accuracy model.
@@ -265,8 +270,10 @@ class Problem:
         fresh = self.archive.unknown(genotypes)
         self.counter.requested += len(genotypes)
         self.counter.repeated += len(genotypes) - len(fresh)
-        accuracy, std = self._accuracy(fresh)
-        self.archive.add(fresh, accuracy, std, self.cost(fresh), self.extra_values(fresh, self.recall))
+        beside = self.companions.beside(fresh)
+        told = self.archive.unknown(np.concatenate([fresh, beside[self._is_in_part(beside)]]))
+        accuracy, std = self._accuracy(told, len(fresh))
+        self.archive.add(told, accuracy, std, self.cost(told), self.extra_values(told, self.recall))
         rows = self.archive.find(genotypes)
         return Evaluation(self.archive.accuracy[rows], self.archive.cost[rows], self.archive.extras[rows])
 
@@ -370,19 +377,20 @@ class Problem:
                     known &= knows_costs(cost, genotypes)
         return known
 
-    def _accuracy(self, fresh: Genotypes) -> tuple[FloatArray, FloatArray]:
-        accuracy, std = np.empty(len(fresh)), np.empty(len(fresh))
-        unseen = np.ones(len(fresh), dtype=np.bool_)
+    def _accuracy(self, told: Genotypes, asked: int) -> tuple[FloatArray, FloatArray]:
+        """Accuracies of networks and their deviations; the first ``asked`` are counted."""
+        accuracy, std = np.empty(len(told)), np.empty(len(told))
+        unseen = np.ones(len(told), dtype=np.bool_)
         if self.recall is not None:
-            rows = self.recall.find(fresh)
+            rows = self.recall.find(told)
             unseen = rows < 0
             accuracy[~unseen] = self.recall.accuracy[rows[~unseen]]
             std[~unseen] = self.recall.accuracy_std[rows[~unseen]]
         if unseen.any():
-            estimate = self.accuracy.predict(fresh[unseen])
+            estimate = self.accuracy.predict(told[unseen])
             accuracy[unseen], std[unseen] = estimate.mean, estimate.std
             self.counter.calls += 1
-        self.counter.evaluated += int(unseen.sum())
-        self.counter.recalled += int((~unseen).sum())
-        self.counter.failed += int(np.isinf(std).sum())
+        self.counter.evaluated += int(unseen[:asked].sum())
+        self.counter.recalled += int((~unseen[:asked]).sum())
+        self.counter.failed += int(np.isinf(std[:asked]).sum())
         return accuracy, std

@@ -13,7 +13,7 @@ from fleetfront.errors import InputError
 from fleetfront.pipelines.deploy.deploy import Weights, deploy_picks
 from fleetfront.pipelines.deploy.picks import pick_arch, pick_knee, pick_robust, pick_shared
 from fleetfront.pipelines.fit.fit import fit_target
-from fleetfront.pipelines.search import SearchOptions, _add_other_precisions, search, search_space
+from fleetfront.pipelines.search import SearchOptions, search, search_space
 from fleetfront.pipelines.search_verify import Verified, Verify
 from fleetfront.predictors.accuracy.precisions import Drop
 from fleetfront.predictors.base import CostModel
@@ -223,16 +223,44 @@ def test_only_one_precision_is_searched_with_its_drop(place: Workspace) -> None:
 
 
 @pytest.mark.parametrize(("fixed", "count"), [({}, 16), ({"precision": "int8"}, 8)])
-def test_what_was_evaluated_is_known_in_every_precision_that_may_be_searched(fixed: dict[str, str], count: int) -> None:
+def test_what_is_evaluated_is_known_in_every_precision_that_may_be_searched(fixed: dict[str, str], count: int) -> None:
     problem = Problem(SPACE, (ProblemTarget("d", _costs(*synthetic_latencies(PLAIN))),), _accuracy(), fixed=fixed)
-    asked = problem.sample(8, np.random.default_rng(0))
-    problem.evaluate(asked)
-    _add_other_precisions(problem, SPACE)
+    networks = PLAIN.canonical(PLAIN.sample(8, np.random.default_rng(0)))
+    asked = problem.complete(SPACE.in_precision(networks, "int8"))
+    found = problem.evaluate(asked)
     assert len(problem.archive) == count
-    assert problem.counter.requested == 8
+    assert (problem.counter.requested, problem.counter.evaluated, problem.counter.calls) == (8, 8, 1)
+    assert np.array_equal(problem.archive.genotypes[:8], asked)
     assert np.array_equal(problem.archive.accuracy, problem.accuracy.predict(problem.archive.genotypes).mean)
     assert np.array_equal(problem.archive.cost, problem.cost(problem.archive.genotypes))
+    assert np.array_equal(found.accuracy, problem.archive.accuracy[:8])
     assert len(np.unique(SPACE.without(problem.archive.genotypes), axis=0)) == 8
+    # Asked for in another precision, it is known, and counts as any repeated request.
+    problem.evaluate(problem.complete(SPACE.in_precision(networks, "fp32")))
+    assert (problem.counter.requested, problem.counter.evaluated, len(problem.archive)) == (16, 8, count)
+
+
+def test_the_model_in_float_is_asked_for_each_network_once_and_the_budget_buys_networks() -> None:
+    inside = SyntheticAccuracy(PLAIN)
+    problem = Problem(SPACE, (ProblemTarget("d", _costs(*synthetic_latencies(PLAIN))),), _in_both(inside), budget=60)
+    run_search(problem, make_strategy("surrogate", problem, 0), name="surrogate", seed=0)
+    assert len(inside.asked) == len(set(inside.asked)) == problem.counter.requested == 60
+    assert len(problem.archive) == 120
+    assert len(np.unique(SPACE.without(problem.archive.genotypes), axis=0)) == 60
+
+
+def test_a_search_of_two_precisions_is_one_in_float_where_int8_is_never_faster() -> None:
+    """What int8 costs is known, so that it takes no accuracy to find out that it is no use."""
+    (floats,) = synthetic_latencies(PLAIN, devices=1)
+    slow, targets = Scaled(floats, 2.0), {}
+    targets["joint"] = Problem(SPACE, (ProblemTarget("d", _costs(floats, slow)),), _accuracy(), budget=80)
+    targets["fp32"] = Problem(PLAIN, (ProblemTarget("d", floats),), SyntheticAccuracy(PLAIN, 0.3), budget=80)
+    reference, found = ((float(floats.predict(PLAIN.sample(500, np.random.default_rng(1))).mean.max()), 100.0),), {}
+    for name, problem in targets.items():
+        run = run_search(problem, make_strategy("surrogate", problem, 0), name="", seed=0, references=reference)
+        found[name] = run.trace[-1].hypervolume[0]
+    assert set(targets["joint"].archive.genotypes[targets["joint"].front(0), -1].tolist()) == {0}
+    assert found["joint"] > 0.97 * found["fp32"]
 
 
 class Biased:
@@ -360,6 +388,10 @@ def _costs(floats, narrow):  # type: ignore[no-untyped-def]
 
 
 def _accuracy(bend: float = 0.3):  # type: ignore[no-untyped-def]
+    return _in_both(SyntheticAccuracy(PLAIN, bend))
+
+
+def _in_both(floats):  # type: ignore[no-untyped-def]
     from fleetfront.predictors.accuracy.precisions import in_precisions
 
-    return in_precisions(SPACE, SyntheticAccuracy(PLAIN, bend), INT8)
+    return in_precisions(SPACE, floats, INT8)

@@ -6,7 +6,7 @@ The accuracy of a network in int8 is its own, never that of the network in float
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,13 +178,28 @@ class PrecisionAccuracy:
         return inside.required if isinstance(inside, base.RequiresGenes) else {}
 
     def predict(self, genotypes: Genotypes) -> Estimate:
-        """Percent of n networks, each in its precision; at least 0. The deviation is of both, float and drop."""
-        return self._dropped(self.networks_in_float.predict(self.space.without(genotypes)), genotypes)
+        """Percent of n networks, each in its precision; at least 0. The deviation is of both, float and drop.
+
+        The model in float is asked once for each network, however many precisions of it are among them.
+        """
+        return self._asked_of(self.networks_in_float.predict, genotypes)
+
+    def _asked_of(self, predict: Callable[[Genotypes], Estimate], genotypes: Genotypes) -> Estimate:
+        networks, of = _distinct(self.space.without(genotypes))
+        floats = predict(networks)
+        return self._dropped(Estimate(floats.mean[of], floats.std[of], floats.tier), genotypes)
 
     def _dropped(self, floats: Estimate, genotypes: Genotypes) -> Estimate:
         of = np.array([(self.drops[name].points, self.drops[name].std) for name in self.space.precisions])
         points, std = of[genotypes[:, -1]].T
         return Estimate(np.maximum(floats.mean - points, 0.0), np.hypot(floats.std, std), self.tier)
+
+
+def _distinct(networks: Genotypes) -> tuple[Genotypes, NDArray[np.intp]]:
+    """The distinct rows of int8[n, v] in order of appearance, and of each of n which of them it is."""
+    _, first, of = np.unique(networks, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return networks[first[order]], np.argsort(order)[of.reshape(-1)]
 
 
 class _HasLowest:
@@ -208,11 +223,10 @@ class _HasRange:
 
 class _HasHeldOut:
     networks_in_float: Any
-    space: HasPrecisions
-    _dropped: Any
+    _asked_of: Any
 
     def held_out(self, genotypes: Genotypes) -> Estimate:
-        found: Estimate = self._dropped(self.networks_in_float.held_out(self.space.without(genotypes)), genotypes)
+        found: Estimate = self._asked_of(self.networks_in_float.held_out, genotypes)
         return found
 
     @property

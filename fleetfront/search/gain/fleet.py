@@ -6,8 +6,9 @@ Nothing here knows where predictions come from; fronts that are known for sure a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
+
+#: Costs float64[n, columns] and accuracies float64[n] of n networks in each of the forms that they come in.
+Forms: TypeAlias = "Sequence[tuple[FloatArray, FloatArray]]"
 
 #: Networks whose extra objectives show how far these reach.
 _SAMPLE = 2048
@@ -103,12 +107,7 @@ class FleetGain:
     @staticmethod
     def bound(cost: FloatArray, mean: FloatArray, std: FloatArray, fronts: list[Steps]) -> FloatArray:
         """float64[n]: no less than ``expected`` (up to the position within a step), for far less work."""
-        total = np.zeros(len(mean))
-        for column, front in enumerate(fronts):
-            x = cost[:, column]
-            level = front.level[_segment(front, x)]
-            total += np.clip(1.0 - x, 0.0, 1.0) * _expected_excess(mean, std, level)
-        return total
+        return FleetGain.bound_of([(cost, mean)], std, fronts)
 
     @staticmethod
     def expected(cost: FloatArray, mean: FloatArray, std: FloatArray, fronts: list[Steps]) -> FloatArray:
@@ -118,15 +117,17 @@ class FleetGain:
         each step of a front that a network reaches, the expected excess of a normal variable times the step's width
         (two objectives of Emmerich, Deutz and Klinkenberg 2011, one of them certain).
         """
-        total, rows = np.zeros(len(mean)), np.arange(len(mean))
-        for column, front in enumerate(fronts):
-            x = np.minimum(cost[:, column], 1.0)
-            excess = _expected_excess(mean[:, None], std[:, None], front.level[None])
-            width = np.diff(front.edge)
-            reached = np.cumsum((excess * width)[:, ::-1], axis=1)[:, ::-1]
-            at = _segment(front, x)
-            total += reached[rows, at] - excess[rows, at] * (x - front.edge[at])
-        return total
+        return FleetGain.expected_of([(cost, mean)], std, fronts)
+
+    @staticmethod
+    def bound_of(forms: Forms, std: FloatArray, fronts: list[Steps]) -> FloatArray:
+        """``bound`` of networks that bring several forms each, of which every column takes the best."""
+        return _best_of(_bound_in, forms, std, fronts)
+
+    @staticmethod
+    def expected_of(forms: Forms, std: FloatArray, fronts: list[Steps]) -> FloatArray:
+        """``expected`` of the same: no more than what they bring together."""
+        return _best_of(_expected_in, forms, std, fronts)
 
     def _scaled(self, cost: FloatArray, extras: FloatArray) -> FloatArray:
         scaled = (self._problem.front_costs(cost, extras) - self._low) / self._range
@@ -135,6 +136,34 @@ class FleetGain:
         forbidden |= np.all(forbidden[:, : len(self._problem.targets)], axis=1, keepdims=True)
         result: FloatArray = np.where(forbidden, np.inf, np.clip(scaled, 0.0, 1.0))
         return result
+
+
+def _best_of(
+    gain_in: Callable[[FloatArray, FloatArray, FloatArray, Steps], FloatArray],
+    forms: Forms,
+    std: FloatArray,
+    fronts: list[Steps],
+) -> FloatArray:
+    total = np.zeros(len(std))
+    for column, front in enumerate(fronts):
+        found = [gain_in(cost[:, column], mean, std, front) for cost, mean in forms]
+        total += found[0] if len(found) == 1 else np.max(found, axis=0)
+    return total
+
+
+def _bound_in(x: FloatArray, mean: FloatArray, std: FloatArray, front: Steps) -> FloatArray:
+    level = front.level[_segment(front, x)]
+    result: FloatArray = np.clip(1.0 - x, 0.0, 1.0) * _expected_excess(mean, std, level)
+    return result
+
+
+def _expected_in(cost: FloatArray, mean: FloatArray, std: FloatArray, front: Steps) -> FloatArray:
+    x, rows = np.minimum(cost, 1.0), np.arange(len(mean))
+    excess = _expected_excess(mean[:, None], std[:, None], front.level[None])
+    reached = np.cumsum((excess * np.diff(front.edge))[:, ::-1], axis=1)[:, ::-1]
+    at = _segment(front, x)
+    result: FloatArray = reached[rows, at] - excess[rows, at] * (x - front.edge[at])
+    return result
 
 
 def _segment(front: Steps, cost: FloatArray) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:

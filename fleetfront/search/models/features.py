@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fleetfront.predictors.one_hot import OneHot
-from fleetfront.spaces.base import DescribesNetworks, Genotypes, SearchSpace
+from fleetfront.spaces.base import DescribesNetworks, Genotypes, HasPrecisions, SearchSpace, plain_space
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -32,6 +32,18 @@ class NetworkFeatures:
         size = np.stack([self._space.macs(genotypes), self._space.params(genotypes)], axis=1)
         genes = self._one_hot(genotypes).astype(np.float64)
         return genes, genes @ self._kinds, np.log(np.maximum(size, 1.0))
+
+
+class FeaturesInFloat:
+    """The features of networks in several precisions, whatever the precision: of a plain space, its own."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+        self._own = NetworkFeatures(plain_space(space))
+
+    def __call__(self, genotypes: Genotypes) -> tuple[FloatArray, ...]:
+        """Groups float64[n, f_i] of n canonical genotypes int8[n, v]."""
+        return self._own(self._space.without(genotypes) if isinstance(self._space, HasPrecisions) else genotypes)
 
 
 def gene_kinds(space: SearchSpace) -> FloatArray:

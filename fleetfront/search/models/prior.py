@@ -5,6 +5,7 @@ After CATCH. Accuracies of another task are none of this one's, but who is good 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ class Prior:
 class FeaturesWithPrior:
     """A space's own features, and what a prior says in a group of its own, whose worth the process learns."""
 
-    own: NetworkFeatures
+    own: Callable[[Genotypes], tuple[FloatArray, ...]]
     prior: Prior
 
     def __call__(self, genotypes: Genotypes) -> tuple[FloatArray, ...]:

@@ -6,14 +6,16 @@ together can expect to gain most.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fleetfront.search.front import non_dominated
 from fleetfront.search.gain.fleet import FleetGain, Steps
-from fleetfront.search.models.features import NetworkFeatures
+from fleetfront.search.models.features import FeaturesInFloat
 from fleetfront.search.models.gaussian_process import GaussianProcess, Hyperparameters
 from fleetfront.search.models.learnt_proxy import LearntProxy
 from fleetfront.search.models.log_error import LogError
@@ -79,17 +81,27 @@ class SurrogateSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """Candidates and what is expected of them; accuracy in percent, with the noise of a single answer in ``std``."""
+    """Candidates and what is expected of them; accuracy in percent, with the noise of a single answer in ``std``.
+
+    ``forms`` hold cost[n, columns] and mean[n] of each form in which a candidate comes: one, or one a precision.
+    """
 
     genotypes: Genotypes
-    cost: FloatArray
-    mean: FloatArray
+    forms: list[tuple[FloatArray, FloatArray]]
     std: FloatArray
     gain: FloatArray
 
+    def forms_of(self, rows: Sequence[int] | NDArray[np.intp]) -> list[tuple[FloatArray, FloatArray]]:
+        """The forms of some candidates."""
+        return [(cost[rows], mean[rows]) for cost, mean in self.forms]
+
 
 class SurrogateStrategy(ReadsArchive):
-    """All targets share model, archive and evaluations; an extra objective counts as one more front."""
+    """All targets share model, archive and evaluations; an extra objective counts as one more front.
+
+    Where networks come in several precisions, one answer tells of all of them: the model is of networks in float, each
+    is asked for once, and each device gains by the precision that is best there.
+    """
 
     def __init__(
         self,
@@ -102,7 +114,7 @@ class SurrogateStrategy(ReadsArchive):
         self._settings = settings or SurrogateSettings()
         self._rng = np.random.default_rng(seed)
         self._candidates = candidates or Candidates(problem, self._rng)
-        self._features: NetworkFeatures | FeaturesWithPrior = NetworkFeatures(problem.space)
+        self._features: FeaturesInFloat | FeaturesWithPrior = FeaturesInFloat(problem.space)
         self._prior: Prior | None = None
         self._proxy = LearntProxy.of(problem.space, self._settings.proxy) if self._settings.proxy else None
         self._gain = FleetGain(problem, self._candidates.every)
@@ -113,19 +125,19 @@ class SurrogateStrategy(ReadsArchive):
     def take_prior(self, prior: Prior) -> None:
         """Begin with its fronts, and let the model learn how much it is worth."""
         self._prior = prior
-        self._features = FeaturesWithPrior(NetworkFeatures(self._problem.space), prior)
+        self._features = FeaturesWithPrior(FeaturesInFloat(self._problem.space), prior)
 
     @property
     def batch(self) -> int:
-        known = len(self._problem.archive)
+        known = len(self._known_heads())
         if known < self._first:
             return self._first - known
         settings = self._settings
         return settings.batch or int(np.clip(settings.growth * known, settings.least, settings.most))
 
     def ask(self, n: int) -> Genotypes:
-        if len(self._problem.archive) < self._first:
-            return self._spread(n)
+        if len(self._known_heads()) < self._first:
+            return self._problem.companions.heads(self._spread(n))
         if self._proxy is not None and self._proxy.scored < self._settings.scored:
             most = min(_SCORED_A_STEP, self._settings.scored - self._proxy.scored)
             self._proxy.learn(self._problem.sample(most, self._rng))
@@ -147,6 +159,10 @@ class SurrogateStrategy(ReadsArchive):
         if self._proxy is not None:
             self._proxy.load(state)
 
+    def _known_heads(self) -> NDArray[np.intp]:
+        """Rows of the archive, one a network: what follows from them teaches nothing."""
+        return np.flatnonzero(self._problem.companions.are_heads(self._problem.archive.genotypes))
+
     def _spread(self, n: int) -> Genotypes:
         """Random networks of even steps in cost: one of each of n strata of the mean cost over all columns; with a
         prior, those that are on its fronts."""
@@ -155,18 +171,26 @@ class SurrogateStrategy(ReadsArchive):
         )
         if self._prior is None and begins_by_macs:
             return MacsFronts(self._problem, int(self._rng.integers(2**31))).ask(n)
-        rows = self._candidates.some(50 * n)
+        rows = self._problem.companions.heads(self._candidates.some(50 * n))
         if self._prior is not None:
             there = self._problem.archive.unknown(self._problem.complete(self._prior.known))
             rows = np.unique(np.concatenate([self._candidates.some(_RANKED), there]), axis=0)
-        admitted = rows[np.argsort(self._gain.excess(rows), kind="stable")]
-        within = int((self._gain.excess(rows) <= 0).sum())
+            rows = self._problem.companions.heads(rows)
+        excess = self._excess(rows)
+        admitted, within = rows[np.argsort(excess, kind="stable")], int((excess <= 0).sum())
         rows = admitted[: max(within, n)]
         if self._prior is not None:
             return self._ranked_best(rows, self._prior, n)
         rank = np.argsort(np.argsort(self._problem.cost(rows), axis=0, kind="stable"), axis=0, kind="stable")
         strata = np.array_split(np.argsort(rank.mean(axis=1), kind="stable"), min(n, len(rows)) or 1)
         return rows[[self._rng.choice(stratum) for stratum in strata if len(stratum)]]
+
+    def _excess(self, heads: Genotypes) -> FloatArray:
+        """float64[n]: by how much networks miss the limit that they miss least, in the precision that misses least."""
+        found: FloatArray = np.min(
+            [self._gain.excess(rows) for rows, _ in self._problem.companions.forms(heads)], axis=0
+        )
+        return found
 
     def _ranked_best(self, rows: Genotypes, prior: Prior, n: int) -> Genotypes:
         """At most n of the candidates on the fronts of the prior against each device's cost, in even steps of cost."""
@@ -181,13 +205,15 @@ class SurrogateStrategy(ReadsArchive):
     def _fitted(self, fronts: list[Steps]) -> GaussianProcess:
         """The model of what is known; hyperparameters are searched anew only now and then."""
         archive, settings = self._problem.archive, self._settings
-        rows = np.arange(len(archive))
+        rows = self._known_heads()
+        grown = len(rows) >= settings.refit * self._searched_at
+        if grown:
+            self._searched_at = len(rows)
         if len(rows) > settings.fitted:
             gap = self._gain.gap(self._gain.archived_cost(), archive.accuracy, fronts)
-            rows = np.sort(np.argsort(gap, kind="stable")[: settings.fitted])
-        grown = len(archive) >= settings.refit * self._searched_at
-        if grown:
-            self._searched_at = len(archive)
+            forms = [archive.find(form) for form, _ in self._problem.companions.forms(archive.genotypes[rows])]
+            least = np.min([np.where(form < 0, np.inf, gap[form]) for form in forms], axis=0)
+            rows = rows[np.sort(np.argsort(least, kind="stable")[: settings.fitted])]
         values = LogError.of(archive.accuracy).values(archive.accuracy[rows])
         groups = self._groups(archive.genotypes[rows])
         model = GaussianProcess.fit(groups, values, self._believed, steps=15 if grown else 0)
@@ -200,8 +226,8 @@ class SurrogateStrategy(ReadsArchive):
 
     def _considered(self, model: GaussianProcess, fronts: list[Steps]) -> _Judged:
         """The candidates of the highest expected gain, best first."""
-        settings = self._settings
-        judged = self._judged(self._candidates.some(settings.considered), model, fronts)
+        settings, heads = self._settings, self._problem.companions.heads
+        judged = self._judged(heads(self._candidates.some(settings.considered)), model, fronts)
         if self._candidates.every is not None:
             return judged
         members = self._best_known()
@@ -209,7 +235,7 @@ class SurrogateStrategy(ReadsArchive):
         for _ in range(settings.generations):
             order = np.argsort(self._problem.cost(parents).mean(axis=1), kind="stable")
             children = self._candidates.children(parents[order], settings.considered)
-            both = np.unique(np.concatenate([judged.genotypes, children]), axis=0)
+            both = np.unique(np.concatenate([judged.genotypes, heads(children)]), axis=0)
             judged = self._judged(both, model, fronts)
             parents = np.concatenate([members, judged.genotypes])
         return judged
@@ -225,25 +251,26 @@ class SurrogateStrategy(ReadsArchive):
 
     def _judged(self, genotypes: Genotypes, model: GaussianProcess, fronts: list[Steps]) -> _Judged:
         """The finalists among n candidates, best first."""
+        forms = self._problem.companions.forms(genotypes)
         if not len(genotypes):
             nothing = np.zeros(0)
-            return _Judged(genotypes, np.zeros((0, self._gain.columns)), nothing, nothing, nothing)
-        cost = self._gain.cost(genotypes)
+            return _Judged(genotypes, [(np.zeros((0, self._gain.columns)), nothing)] * len(forms), nothing, nothing)
         mean, std = model.predict(self._groups(genotypes))
         # A front keeps the answer, luck included: noise is part of what a network may gain.
         std = np.hypot(std, model.noise_std)
         mean, std = LogError.of(self._problem.archive.accuracy).accuracies(mean, std)
+        whole = _Judged(genotypes, [(self._gain.cost(rows), mean - lost) for rows, lost in forms], std, std)
         # What every limit forbids gains nothing; the less it misses, the better are its children.
-        forbidden = np.all(np.isinf(cost), axis=1)
-        bound = self._gain.bound(cost, mean, std, fronts)
-        bound[forbidden] = -self._gain.excess(genotypes[forbidden])
+        forbidden = np.all([np.isinf(cost) for cost, _ in whole.forms], axis=(0, 2))
+        bound = self._gain.bound_of(whole.forms, std, fronts)
+        bound[forbidden] = -self._excess(genotypes[forbidden])
         rows = np.argsort(-bound, kind="stable")[: self._settings.screened]
         gain = bound[rows]
         admitted = rows[~forbidden[rows]]
-        gain[~forbidden[rows]] = self._gain.expected(cost[admitted], mean[admitted], std[admitted], fronts)
+        gain[~forbidden[rows]] = self._gain.expected_of(whole.forms_of(admitted), std[admitted], fronts)
         order = np.argsort(-gain, kind="stable")[: self._settings.finalists]
         rows = rows[order]
-        return _Judged(genotypes[rows], cost[rows], mean[rows], std[rows], gain[order])
+        return _Judged(genotypes[rows], whole.forms_of(rows), std[rows], gain[order])
 
     def _batch_of(self, judged: _Judged, n: int) -> Genotypes:
         """One by one the best, as if those before had given what the model says (Ginsbourger et al. 2010)."""
@@ -258,8 +285,9 @@ class SurrogateStrategy(ReadsArchive):
             chosen.append(int(left[best]))
             left = np.delete(left, best)
             if len(left) and len(chosen) < n:
-                believed = np.concatenate([accuracy, judged.mean[chosen]])
-                fronts = self._gain.steps(np.concatenate([cost, judged.cost[chosen]]), believed)
-                gain = self._gain.expected(judged.cost[left], judged.mean[left], judged.std[left], fronts)
+                before = judged.forms_of(chosen)
+                believed = np.concatenate([accuracy, *(mean for _, mean in before)])
+                fronts = self._gain.steps(np.concatenate([cost, *(costs for costs, _ in before)]), believed)
+                gain = self._gain.expected_of(judged.forms_of(left), judged.std[left], fronts)
         picked: Genotypes = judged.genotypes[chosen]
         return picked

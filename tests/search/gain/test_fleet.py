@@ -57,6 +57,26 @@ def test_an_uncertain_network_gains_the_mean_over_its_accuracies(known):
     assert np.all(gain.bound(new, top, np.full(len(top), 0.8), fronts) >= expected - 1e-9)
 
 
+def test_of_several_forms_each_column_takes_the_best_which_is_no_more_than_all_gain_together(known):
+    problem, gain, fresh = known
+    cost, accuracy, fronts = start(problem, gain)
+    sure, new, top = np.full(len(fresh), SURE), gain.cost(fresh), problem.accuracy.predict(fresh).mean
+    # Another form is slower on the first device and faster on the other, and a little worse.
+    other = np.minimum(new * np.where(np.arange(gain.columns) == 0, 1.2, 0.5), 1.0)
+    forms = [(new, top), (other, top - 0.1)]
+    expected = gain.expected_of(forms, sure, fronts)
+    alone = [gain.expected(of, mean, sure, fronts) for of, mean in forms]
+    both = [
+        volume(np.concatenate([cost, [a, b]]), np.append(accuracy, [t, t - 0.1])) - volume(cost, accuracy)
+        for a, b, t in zip(new, other, top, strict=True)
+    ]
+    assert np.all(expected >= np.max(alone, axis=0) - 1e-9)
+    assert np.all(expected <= np.array(both) + 1e-6)
+    # Beyond a limit the first device gains by neither.
+    assert np.any(expected > np.max(alone, axis=0) + 1e-3) == (problem.targets[0].limit is None)
+    assert np.all(gain.bound_of(forms, sure, fronts) >= expected - 1e-9)
+
+
 def test_what_is_over_its_limit_gains_nothing_there(make_problem):
     low, high = cost_range(make_problem())
     limits = tuple(low + 0.3 * (high - low))
