@@ -22,6 +22,7 @@ from fleetfront.pipelines.predict.predictions import FilePrediction, Predictions
 from fleetfront.pipelines.predict.reasons import (
     LISTED,
     SEPARATOR,
+    beside_floats,
     listed,
     together,
     told_by_running,
@@ -352,7 +353,10 @@ class _Known:
         if found.known_share < self._least_known:
             if unbounded:
                 return f"nobody can say what {unbounded} may take, so the file has to be timed"
-            new = listed(part.kind for part in found.parts if not part.is_known and not part.is_beyond)
+            unknown_kinds = [part.kind for part in found.parts if not part.is_known and not part.is_beyond]
+            if hybrid := beside_floats(unknown_kinds):
+                return f"{hybrid}, so the file has to be timed{self._timed_otherwise(target.device)}"
+            new = listed(unknown_kinds)
             larger = listed(part.kind for part in found.parts if part.is_beyond)
             reasons = [f"unknown: {new}"] * bool(new) + [f"beyond the sizes measured: {larger}"] * bool(larger)
             return (

@@ -12,6 +12,8 @@ from fleetfront.pipelines.predict.predictions import Refusal
 SEPARATOR = "/"
 #: So many kinds, devices or files of weights are listed.
 LISTED = 6
+#: How kinds of operators with narrow weights beside floats end.
+_WEIGHTS = " weights"
 
 
 def listed(kinds: Iterable[str]) -> str:
@@ -27,6 +29,12 @@ def together(refused: Sequence[Refusal]) -> str:
         devices.setdefault(one.error, []).extend([one.device] if one.device else [])
     named = {reason: ", ".join(dict.fromkeys(names)) for reason, names in devices.items()}
     return "; ".join(f"{names}: {reason}" if names else reason for reason, names in named.items())
+
+
+def beside_floats(kinds: Iterable[str]) -> str:
+    """Of unknown kinds of operators that multiply floats by narrow weights: runtimes have several ways of doing so."""
+    found = listed(kind.removesuffix(_WEIGHTS) for kind in kinds if kind.endswith(_WEIGHTS))
+    return found and f"it multiplies floats by narrow weights ({found}), as files in w8 and w4 do, which is not priced"
 
 
 def uncountable(graph: Graph, error: OpenSize) -> str:

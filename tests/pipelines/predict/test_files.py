@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import fleetfront as ff
+from fleetfront.deploy.formats import FORMATS
 from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.deploy.writers.torch_export import OPSET
 from fleetfront.errors import InputError
@@ -164,6 +165,17 @@ def test_int8_files_are_not_answered_by_costs_of_floats(workspace: Workspace, tm
     path.write_bytes(write_onnx(builder.build([made])))
     with pytest.raises(InputError, match="relu int8"):
         ff.predict(path, devices="board", workspace=workspace)
+
+
+def test_files_of_narrow_weights_beside_floats_are_told_apart_and_timed(workspace: Workspace, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_quantizer")
+    path = tmp_path / "w8.tflite"
+    lite = FORMATS["tflite"]
+    path.write_bytes(lite.weights_alone(lite.write(Sample.parse("1x64x8x8|conv:64x1x1x1x1").graph()), 8))
+    found = r"multiplies floats by narrow weights \(pointwise\), as files in w8 and w4 do.* so the file has to be timed"
+    with pytest.raises(InputError, match=found) as raised:
+        ff.predict(path, devices="board/litert", workspace=workspace)
+    assert "--file" in raised.value.remedy
 
 
 def test_files_that_compute_in_float64_are_not_answered_by_costs_of_float32(
