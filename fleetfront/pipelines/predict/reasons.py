@@ -12,7 +12,7 @@ from fleetfront.pipelines.predict.predictions import Refusal
 SEPARATOR = "/"
 #: So many kinds, devices or files of weights are listed.
 LISTED = 6
-#: How kinds of operators with narrow weights beside floats end.
+#: How kinds of operators with narrow weights beside floats end, behind the type of these.
 _WEIGHTS = " weights"
 
 
@@ -33,7 +33,7 @@ def together(refused: Sequence[Refusal]) -> str:
 
 def beside_floats(kinds: Iterable[str]) -> str:
     """Of unknown kinds of operators that multiply floats by narrow weights: runtimes have several ways of doing so."""
-    found = listed(kind.removesuffix(_WEIGHTS) for kind in kinds if kind.endswith(_WEIGHTS))
+    found = listed(kind.removesuffix(_WEIGHTS).rpartition(" ")[0] for kind in kinds if kind.endswith(_WEIGHTS))
     return found and f"it multiplies floats by narrow weights ({found}), as files in w8 and w4 do, which is not priced"
 
 
