@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 from machine import RESULTS, write
 
-from fleetfront.cli.console import progress
 from fleetfront.datasets import load_images
 from fleetfront.deploy.formats import FORMATS
+from fleetfront.files import write_whole
 from fleetfront.pipelines.fleet import fleet_targets
 from fleetfront.pipelines.precision_drops import accuracy_in_precisions, judge_files
 from fleetfront.pipelines.search import SearchOptions, search_space
@@ -157,13 +157,7 @@ def truth(setting: Setting, seconds: float) -> int:
 
 def compare(setting: Setting, kind: str, seeds: int, measured: bool) -> dict[str, Any]:
     """Shares of the true hypervolume of both ways, over seeds, budgets and runtimes."""
-    found = {}
-    for budget in BUDGETS[kind]:
-        for seed in range(seeds):
-            for way in WAYS:
-                with progress():
-                    found[budget, seed, way] = setting.searched(way, seed, budget)
-            print(f"{kind}, {budget} accuracies, seed {seed}", flush=True)
+    found = searches(setting, kind, seeds)
     result = {}
     for place, runtime in enumerate(RUNTIMES):
         every = {name: point for one in found.values() for name, point in one[runtime].items()}
@@ -192,6 +186,22 @@ def compare(setting: Setting, kind: str, seeds: int, measured: bool) -> dict[str
         "strategy": STRATEGY,
         "networks": len(networks_of_part()) if kind == "part" else None,
     } | result
+
+
+def searches(setting: Setting, kind: str, seeds: int) -> dict[tuple[int, int, str], dict[str, Points]]:
+    """What each search found for each runtime, by budget, seed and way; kept, so that a killed run goes on."""
+    path = setting.folder / f"found-{kind}.json"
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    for budget, seed, way in product(BUDGETS[kind], range(seeds), WAYS):
+        key = f"{budget} {seed} {way}"
+        if key not in kept:
+            kept[key] = setting.searched(way, seed, budget)
+            write_whole(path, json.dumps(kept).encode())
+            print(kind, key, flush=True)
+    return {
+        (budget, seed, way): kept[f"{budget} {seed} {way}"]
+        for budget, seed, way in product(BUDGETS[kind], range(seeds), WAYS)
+    }
 
 
 def by_files(setting: Setting, runtime: str, found: Mapping[Any, Points]) -> dict[str, Any]:

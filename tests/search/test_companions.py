@@ -1,4 +1,4 @@
-"""Which networks one accuracy is the answer for, by hand."""
+"""Networks that one accuracy is the answer for, by hand."""
 
 import numpy as np
 

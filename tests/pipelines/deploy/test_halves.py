@@ -1,4 +1,4 @@
-"""Files in float16 are held to what rounding to float16 costs their network, no more and no less."""
+"""Files in float16, held to what rounding to float16 costs their network, no more and no less."""
 
 from dataclasses import replace
 from pathlib import Path
