@@ -22,7 +22,7 @@ _HEADERS = (
     "file",
     "off from torch",
     "torch's class",
-    "top-1",
+    "accuracy",
     "drop",
     "predicted ms",
     "measured ms",

@@ -107,7 +107,7 @@ def _accuracy(manifest: Manifest) -> list[str]:
         rows.append(
             (where, f"{row['value']:.2f} %{spread}", plain(row["tier"]), plain(row.get("source", "")) + held_out)
         )
-    lines = _table(("of", "top-1", "tier", "source"), rows)
+    lines = _table(("of", "accuracy", "tier", "source"), rows)
     drops = [(file.path, file.accuracy["drop"]) for file in manifest.files if file.accuracy.get("drop") is not None]
     return [*lines, "", *(f"- {code(path)} is {drop:.2f} points below fp32 in torch." for path, drop in drops)]
 

@@ -35,6 +35,7 @@ from fleetfront.predictors.operators.costs import GraphEstimate
 from fleetfront.predictors.operators.model import OperatorModel, operator_models
 from fleetfront.profilers.file_facts import file_inputs, file_precision
 from fleetfront.profilers.kinds.catalogue import find_kind
+from fleetfront.profilers.steering import steering_inputs
 from fleetfront.quantities import Clock, Tier
 from fleetfront.runtimes.catalogue import check_parts, find_facts, options_of, places
 from fleetfront.runtimes.facts import Half
@@ -87,8 +88,7 @@ def predict(
         asked, notes = _asked_file(model, shapes or {}), _notes(Path(model))
     else:
         asked, notes = _asked_module(model, sample), ()
-    fed = _fed(asked.graph, shapes or {})
-    found = _Known(place, asked, store or place.store, clock, least_known, fed).predict(names)
+    found = _Known(place, asked, store or place.store, clock, least_known, shapes or {}).predict(names)
     return Predictions((replace(row, warnings=(*notes, *row.warnings)) for row in found), found.refused)
 
 
@@ -121,14 +121,11 @@ def _read(path: Path, shapes: Mapping[str, Sequence[int]]) -> tuple[Graph, str]:
         raise FileError(f"{path} cannot be read ({error.strerror}).", "Check its permissions.") from error
 
 
-def _fed(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> str:
-    """Options to type where the file is timed: sizes as given, and values where integers may decide sizes."""
+def _fed(path: Path, shapes: Mapping[str, Sequence[int]]) -> str:
+    """Options to type where the file is timed: sizes as given, and values where they decide how much it computes."""
     sizes = {name: ",".join(map(str, shape)) for name, shape in shapes.items()}
     typed = [f" --shape {quote(f'{name}={size}' if name else size)}" for name, size in sizes.items()]
-    is_asked = any("int" in graph.tensors[name].dtype for name in graph.inputs) and any(
-        isinstance(size, str) for tensor in graph.tensors.values() for size in tensor.shape[1:]
-    )
-    return "".join([*typed, " --inputs x.npz" if is_asked else ""])
+    return "".join([*typed, " --inputs x.npz" if steering_inputs(path) else ""])
 
 
 def _notes(path: Path) -> tuple[str, ...]:
@@ -150,9 +147,15 @@ class _Known:
     """The sources that can answer for one model, by device."""
 
     def __init__(
-        self, place: Workspace, asked: Asked, store: Path, clock: Clock | None, least_known: float, fed: str
+        self,
+        place: Workspace,
+        asked: Asked,
+        store: Path,
+        clock: Clock | None,
+        least_known: float,
+        shapes: Mapping[str, Sequence[int]],
     ) -> None:
-        self._asked, self._clock, self._least_known, self._fed = asked, clock, least_known, fed
+        self._asked, self._clock, self._least_known, self._shapes = asked, clock, least_known, shapes
         costs, damaged = list_costs(place)
         self._costs = [one for one in costs if clock in (None, one.clock)]
         self._damaged = [error.message for error in damaged]
@@ -268,15 +271,14 @@ class _Known:
         """With what to type for the file's time instead."""
         file, suffix = self._asked.file, self._asked.suffix
         name, *parts = split_spelled(device)
+        fed = _fed(Path(file), self._shapes) if suffix else ""
         if not suffix:
             remedy = "Write it as a file with `fleetfront export`, and time that with `fleetfront profile`."
         elif find_kind(name) is None:
-            remedy = f"Time it on a device at hand: fleetfront profile --device cpu --file {quote(file)}{self._fed}"
+            remedy = f"Time it on a device at hand: fleetfront profile --device cpu --file {quote(file)}{fed}"
         else:
             runs = [one for one in parts if (facts := find_facts(one)) is not None and suffix in facts.formats]
-            remedy = (
-                f"Time it: fleetfront profile {options_of('/'.join([name, *runs]))} --file {quote(file)}{self._fed}"
-            )
+            remedy = f"Time it: fleetfront profile {options_of('/'.join([name, *runs]))} --file {quote(file)}{fed}"
         return Refusal(file, device, reason, remedy)
 
     def _opens(self, target: Target) -> bool:

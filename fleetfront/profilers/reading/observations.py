@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import unknown
 from fleetfront.profilers.parts import Seen, join_parts, network_of
+from fleetfront.profilers.plan import TaskList
 from fleetfront.profilers.reading.breaks import Breaks, find_breaks
 from fleetfront.profilers.reading.columns import Visits
 from fleetfront.profilers.reading.filters import are_throttled, discard_reasons
 from fleetfront.profilers.reading.other_programs import OtherPrograms, find_other_programs
 from fleetfront.profilers.reading.rows import CampaignRows, gather_rows, rows_under
 from fleetfront.profilers.records import Measurement, Role
-from fleetfront.profilers.store.store import Store
+from fleetfront.profilers.store.store import CampaignRow, Store
 from fleetfront.quantities import LATENCY, Aggregation, Clock, FloatArray, Metric
 from fleetfront.targets import Target
 
@@ -60,6 +61,7 @@ class Observations:
         others: what other programs of the device did meanwhile; None where nobody tells.
         campaign: the one that it is of; empty for several or none.
         started_ns: when that began, nanoseconds since 1970; 0 for several or none.
+        planned: role -> number of things that it was to measure; empty for several or none.
     """
 
     target: Target
@@ -77,6 +79,7 @@ class Observations:
     started_ns: int = 0
     others: OtherPrograms | None = None
     breaks: Breaks = field(default_factory=Breaks)
+    planned: Mapping[Role, int] = field(default_factory=dict)
 
     @property
     def hot_visits(self) -> int:
@@ -177,7 +180,15 @@ def _observed(read: CampaignRows) -> Observations:
         started_ns=read.campaigns[0].started_ns if len(read.campaigns) == 1 else 0,
         others=find_other_programs(read.observed),
         breaks=find_breaks(read.observed) if len(read.campaigns) == 1 else Breaks(),
+        planned=_planned(read.campaigns[0]) if len(read.campaigns) == 1 else {},
     )
+
+
+def _planned(campaign: CampaignRow) -> Counter[Role]:
+    """How many things of each role were to be measured; nothing where the stored plan is damaged."""
+    tasks = TaskList.from_store(campaign.plan)
+    whole = set() if tasks is None else {(task.role, network_of(task.key)) for task in tasks.tasks}
+    return Counter(role for role, _ in whole)
 
 
 def count_discards(store: Store, target: Target, space: str) -> dict[str, int]:

@@ -123,7 +123,9 @@ def _command(observations: Observations, budget: str) -> str:
     visits, amount = observations.visits, f"--budget {budget}"
     if visits.get(Role.CALIBRATION) and not visits.get(Role.BLOCK):
         failed = 0 if visits.get(Role.VALIDATION) else len(observations.errors)
-        amount = f"--few {len(visits[Role.CALIBRATION]) + failed}"
+        # Some of them may not have been reached within the budget.
+        count = max(len(visits[Role.CALIBRATION]) + failed, observations.planned.get(Role.CALIBRATION, 0))
+        amount = f"--few {count}"
     return f"fleetfront profile {observations.target.options} --space {observations.space} {amount}"
 
 

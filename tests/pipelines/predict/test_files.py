@@ -192,13 +192,25 @@ def test_files_that_compute_in_float64_are_not_answered_by_costs_of_float32(
             ff.predict(path, devices=device, workspace=workspace, least_known=0.0)
 
 
-def test_a_size_that_only_shows_in_a_run_is_refused_by_name(workspace: Workspace, shared_data: Path) -> None:
-    for name, kind in (("f_resize_size_input", "RESIZE_BILINEAR"), ("g_reshape_shape_input", "RESHAPE")):
-        path = shared_data / "cases" / "tflite" / f"{name}.tflite"
-        save_costs(replace(costs_of("litert"), target=Target("cpu", "litert")), workspace)
-        with pytest.raises(InputError, match=f"{name}.*which its {kind} gives") as told:
-            ff.predict(path, devices="cpu", workspace=workspace)
-        assert told.value.remedy.endswith(f"fleetfront profile --device cpu --file {path} --inputs x.npz")
+@pytest.mark.parametrize(
+    ("runtime", "name", "kind"),
+    [
+        ("litert", "f_resize_size_input", "RESIZE_BILINEAR"),
+        ("litert", "g_reshape_shape_input", "RESHAPE"),
+        ("onnxruntime", "d_resize_sizes", "Resize"),
+        ("onnxruntime", "e_reshape_shape", "Reshape"),
+        ("onnxruntime", "e_topk_k", "TopK"),
+    ],
+)
+def test_a_size_that_only_shows_in_a_run_is_refused_by_name(
+    workspace: Workspace, shared_data: Path, runtime: str, name: str, kind: str
+) -> None:
+    suffix = {"litert": "tflite", "onnxruntime": "onnx"}[runtime]
+    path = shared_data / "cases" / suffix / f"{name}.{suffix}"
+    save_costs(replace(costs_of(runtime), target=Target("cpu", runtime)), workspace)
+    with pytest.raises(InputError, match=f"{name}.*{kind}") as told:
+        ff.predict(path, devices="cpu", workspace=workspace)
+    assert told.value.remedy.endswith(f"fleetfront profile --device cpu --file {path} --inputs x.npz")
 
 
 def test_a_file_without_its_weights_is_predicted_and_told(workspace: Workspace, file: Path) -> None:

@@ -66,6 +66,9 @@ def test_few_networks_are_measured_again_as_few() -> None:
     few = observed(drift=0.2, errors=("crashed",))
     few = replace(few, visits={role: keys for role, keys in few.visits.items() if role != Role.VALIDATION})
     assert all(reason.remedy.endswith("--space ofa-mbv3-mini --few 13") for reason in judge(few).reasons)
+    # A budget that ends in the first round reaches some of them alone.
+    cut_short = replace(few, planned={Role.CALIBRATION: 15})
+    assert all(reason.remedy.endswith("--space ofa-mbv3-mini --few 15") for reason in judge(cut_short).reasons)
     with_blocks = replace(few, visits={**few.visits, Role.BLOCK: {"b": np.ones(8)}})
     assert all(reason.remedy.endswith("--budget standard") for reason in judge(with_blocks).reasons)
 
