@@ -2,8 +2,9 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Two workers on two cores: native thread pools that each take every core wait for one another. Read at import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -11,6 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+from fleetfront.errors import MissingDependency
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,6 +45,41 @@ def hearing_ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+class _Module(pytest.Module):
+    """A file of tests that is skipped where a package that it imports is not installed: torch, under some Pythons."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        try:
+            return super().collect()
+        except self.CollectError as error:
+            package = getattr(error.__cause__, "name", None) or ""
+            if not isinstance(error.__cause__, ModuleNotFoundError) or package.split(".")[0] in ("fleetfront", "tests"):
+                raise
+            pytest.skip(f"{package} is not installed", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    module: pytest.Module = _Module.from_parent(parent, path=module_path)
+    return module
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, Any, Any]:
+    return (yield from _skipping_what_lacks_a_package())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, Any, Any]:
+    return (yield from _skipping_what_lacks_a_package())
+
+
+def _skipping_what_lacks_a_package() -> Generator[None, Any, Any]:
+    try:
+        return (yield)
+    except MissingDependency as error:
+        pytest.skip(error.message)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
