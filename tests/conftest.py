@@ -54,10 +54,9 @@ class _Module(pytest.Module):
         try:
             return super().collect()
         except self.CollectError as error:
-            package = getattr(error.__cause__, "name", None) or ""
-            if not isinstance(error.__cause__, ModuleNotFoundError) or package.split(".")[0] in ("fleetfront", "tests"):
+            if not _lacks_a_package(error.__cause__):
                 raise
-            pytest.skip(f"{package} is not installed", allow_module_level=True)
+            pytest.skip(str(error.__cause__), allow_module_level=True)
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
@@ -78,8 +77,17 @@ def pytest_runtest_call() -> Generator[None, Any, Any]:
 def _skipping_what_lacks_a_package() -> Generator[None, Any, Any]:
     try:
         return (yield)
-    except MissingDependency as error:
-        pytest.skip(error.message)
+    except (MissingDependency, ModuleNotFoundError) as error:
+        if not _lacks_a_package(error):
+            raise
+        pytest.skip(str(error))
+
+
+def _lacks_a_package(error: BaseException | None) -> bool:
+    """Tell errors for want of what the environment has not from those of this project's own."""
+    if isinstance(error, ModuleNotFoundError):
+        return (error.name or "").split(".")[0] not in ("fleetfront", "tests")
+    return isinstance(error, MissingDependency)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -37,7 +37,10 @@ def feeds_of(value: float = 1.0) -> dict[str, np.ndarray]:
 
 @pytest.fixture(params=sorted(WRITERS))
 def runtime(request: pytest.FixtureRequest) -> Runtime:
-    return load_runtime(request.param)
+    found = load_runtime(request.param)
+    # Raises where its package is not installed, before a process of its own is begun.
+    found.version()
+    return found
 
 
 def test_bound_calls_keep_their_inputs(runtime: Runtime) -> None:

@@ -18,7 +18,7 @@ from fleetfront import __version__
 from fleetfront.datasets import DIGITS
 from fleetfront.deploy.bundle.manifest import safe_name
 from fleetfront.deploy.formats import FileFormat
-from fleetfront.errors import DeviceError, FleetfrontError, InputError
+from fleetfront.errors import DeviceError, FleetfrontError, InputError, missing
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.accuracy_workers import Workers
 from fleetfront.pipelines.deploy.bundling import versions
@@ -121,8 +121,10 @@ def _made(
 
 
 def _threads() -> int:
-    import torch
-
+    try:
+        import torch
+    except ImportError as error:
+        raise missing("torch", "torch", "Writing networks, which are proven against it,") from error
     return torch.get_num_threads()
 
 

@@ -11,6 +11,8 @@ from fleetfront.deploy.bundle.manifest import read_manifest
 from fleetfront.deploy.writers.torch_export import load_factory
 from fleetfront.errors import InputError, MissingDependency
 
+pytest.importorskip("torch")
+
 PACKAGE = """
 from torch import nn
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from fleetfront.deploy.formats import FORMATS, parse_formats
-from fleetfront.errors import DeviceError, InputError
+from fleetfront.errors import DeviceError, InputError, MissingDependency
 from fleetfront.pipelines.accuracy_workers import Workers
 from fleetfront.pipelines.deploy import spread
 from fleetfront.pipelines.deploy.deploy import Pick, Recipe, UserImages, Weights, deploy_picks
@@ -55,6 +56,13 @@ def test_a_cluster_writes_the_bundles_of_one_process(tmp_path: Path) -> None:
 
 def made(workers: Workers, weights: Weights, folder: Path, formats: Any = ONNX) -> list[Any]:
     return list(spread.make_networks(picks(1), SPACE, weights, formats, Recipe(), folder, workers))
+
+
+def test_without_torch_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingDependency, match="needs the package torch"):
+        deploy_picks(picks(1), SPACE, Weights(), ONNX, tmp_path / "out")
+    assert not list(tmp_path.glob("out/*"))
 
 
 def test_workers_with_other_images_are_refused(
