@@ -6,7 +6,6 @@ Answers come in the order of the questions, so a search finds the same fronts wh
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import ipaddress
 import os
@@ -33,8 +32,6 @@ T = TypeVar("T")
 MOST_WORKERS = 256
 #: Seconds within which a scheduler has to answer.
 _ANSWERS_IN_S = 20
-#: From glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _WRITE = "Write --workers 4 for processes of this machine, or --workers dask://HOST:PORT (tls://HOST:PORT with TLS)."
 #: Seconds between two looks whether the program that wants the answers is still there.
 _LOOK_S = 2.0
@@ -171,8 +168,9 @@ def spread(job: Job, workers: Workers, genotypes: Genotypes, split: Split) -> It
 def _opened(job: Job, split: Split) -> SupernetAccuracy:
     from fleetfront.pipelines.supernet_accuracy import open_supernet
     from fleetfront.spaces.catalogue import load_space
+    from fleetfront.spaces.supernet.memory import keep_memory
 
-    _keep_memory()
+    keep_memory()
     model = open_supernet(job.weights, load_space(job.space), job.images)
     if model.fingerprint != job.fingerprint:
         raise FileError(
@@ -221,16 +219,6 @@ def _begin(parent: int) -> None:
         os._exit(0)
 
     threading.Thread(target=look, daemon=True).start()
-
-
-def _keep_memory() -> None:
-    """Let glibc keep what tensors free: given back, the kernel clears it page by page for the next network, which costs
-    a fifth of the time, and much more where several processes do it in a virtual machine.
-    """
-    with suppress(OSError, AttributeError):
-        c = ctypes.CDLL(None)
-        c.mallopt(_M_MMAP_MAX, 0)
-        c.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _cluster(address: str) -> Iterator[Workers]:

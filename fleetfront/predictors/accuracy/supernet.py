@@ -14,6 +14,7 @@ from fleetfront.datasets import Dataset, Split
 from fleetfront.errors import InputError
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.spaces.base import Genotypes
+from fleetfront.spaces.supernet.memory import kept_memory
 from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -149,8 +150,12 @@ class SupernetAccuracy:
     def _counts(self, genotypes: Genotypes) -> Iterator[tuple[int, int]]:
         if self._spread is not None:
             return self._spread(genotypes, self._split)
-        # One by one: every network is another graph with other weights.
-        return (self.evaluate(genotype) for genotype in genotypes)
+        return self._counted_here(genotypes)
+
+    def _counted_here(self, genotypes: Genotypes) -> Iterator[tuple[int, int]]:
+        with kept_memory():
+            # One by one: every network is another graph with other weights.
+            yield from map(self.evaluate, genotypes)
 
     def evaluate(self, genotype: Genotypes) -> tuple[int, int]:
         """Correct answers and images of one network int8[v], computed here and now; nothing is looked up or kept."""

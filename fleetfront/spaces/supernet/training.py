@@ -23,6 +23,7 @@ from fleetfront.errors import FleetfrontError, InputError, missing
 from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.base import Genotypes, SearchSpace, SupernetSpace
 from fleetfront.spaces.supernet.checkpoints import load_supernet, save_supernet
+from fleetfront.spaces.supernet.memory import kept_memory
 from fleetfront.spaces.supernet.safetensors_file import read_safetensors, write_safetensors
 from fleetfront.spaces.supernet.subnets import (
     Provenance,
@@ -168,7 +169,7 @@ def train_supernet(
     if path.exists():
         return TrainingResult(load_supernet(path, space), path, 0.0, 0.0, True)
     run = _Run(space, images, settings, path.with_name(path.stem + ".state.safetensors"))
-    with _threads(settings.threads):
+    with _threads(settings.threads), kept_memory():
         supernet = run.to_the_end(progress)
     save_supernet(supernet, path)
     run.state_path.unlink(missing_ok=True)
