@@ -3,17 +3,29 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fleetfront.deploy.formats import parse_formats
 from fleetfront.errors import InputError
 from fleetfront.pipelines.compare import compare_results, parse_bars
-from fleetfront.pipelines.measure.profile import Budget
+from fleetfront.pipelines.deploy.deploy import Weights, deploy_picks
+from fleetfront.pipelines.deploy.picks import pick_spread
+from fleetfront.pipelines.fit.fit import fit_target
+from fleetfront.pipelines.measure.profile import Budget, profile_space
 from fleetfront.pipelines.quickstart import Quickstart, run_quickstart
+from fleetfront.pipelines.search import SearchOptions, search_space
+from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.store.store import Store
 from fleetfront.report.gather import gather_report
 from fleetfront.search.fronts_file import load_fronts
+from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini64
+from fleetfront.spaces.ofa_resnet50.space import ofa_resnet_mini
+from fleetfront.spaces.supernet.subnets import largest, smallest, untrained
 from fleetfront.spaces.supernet.training import TrainingSettings
+from fleetfront.targets import Target
+from fleetfront.testing.problems import SyntheticAccuracy
 from fleetfront.workspace import Workspace
 
 EVALUATIONS = 16
@@ -74,6 +86,36 @@ def test_two_stories_compare_by_their_folders(told: tuple[Workspace, Quickstart]
     rows = compare_results(story.out, story.out, parse_bars("hypervolume:-1%,error:+1"))
     assert {row.quantity for row in rows} >= {"hypervolume", "accuracy", "latency", "error"}
     assert all(row.change == 0 and not row.missed for row in rows)
+
+
+def test_its_own_family_goes_from_blocks_to_files(tmp_path: Path) -> None:
+    """The story above is told of a smaller family: this one takes minutes to train."""
+    space, target, out = ofa_resnet_mini(), Target("cpu", "onnxruntime"), tmp_path / "out"
+    ends = np.array([smallest(space), largest(space)])
+    # Networks of a millisecond and of four: such cores compute 75 to 115 million products a millisecond.
+    least, most = (space.macs(ends) / 1e6).tolist()
+    assert least > 95
+    assert most > 4 * least
+    workspace = Workspace(tmp_path / "home")
+    workspace.root.mkdir()
+    with Store(workspace.store) as store:
+        profile_space(
+            space,
+            target,
+            store=store,
+            budget=Budget("test", 60.0),
+            rounds=2,
+            options=PlanOptions(calibration=8, validation=4),
+            workspace=workspace,
+        )
+        table = fit_target(store, target, space, workspace=workspace).chosen.table
+    cost = ProblemTarget("cpu", table, str(target))
+    fronts = search_space(space, [cost], SyntheticAccuracy(space), SearchOptions("nsga2", 60), out=out)
+    (pick,) = pick_spread(fronts, "cpu", 1)
+    (done,) = deploy_picks([pick], space, Weights(untrained(space, 0)), parse_formats("onnx,tflite"), tmp_path)
+    assert done.error is None
+    assert {file.kind.name for file in done.files} == {"onnx", "tflite"}
+    assert table.predict(ends).mean[0] < table.predict(ends).mean[1]
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_the_minutes(tmp_path: Path) -> None:
