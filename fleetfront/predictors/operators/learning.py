@@ -233,7 +233,8 @@ def learn_cold(products: Sequence[ColdProduct]) -> ColdWeights | None:
         costs = ((more / np.where(is_read, read, 1.0) + alone) / own)[is_read]
         cost = max(_weighed_median(costs, (read * own / unsure)[is_read]), 0.0) if is_read.any() else 0.0
         missed = more - read * np.maximum(cost * own - alone, 0.0)
-        found.append((float(np.sqrt(np.abs(missed) / unsure).sum()), cost, cache, share))
+        # Rounding, which Pythons do differently, is no difference: of equals the cheapest memory is taken.
+        found.append((round(float(np.sqrt(np.abs(missed) / unsure).sum()), 3), cost, cache, share))
     _, cost, cache, share = min(found)
     return ColdWeights(cost, cache, share)
 
