@@ -49,13 +49,13 @@ TARGETS = (Target("cpu", "onnxruntime"), Target("cpu", "litert"))
 #: Threads that train, and processes that judge accuracies.
 CORES = min(2, os.cpu_count() or 1)
 
-#: Two drawn networks a step: with one, those between the smallest and the largest hardly learn in so few passes, in
-#: which the smallest would be far ahead of its neighbours if it was visited more than once in each.
-TRAINING = TrainingSettings(epochs=5, random_subnets=2, smallest_every=16, threads=CORES)
+#: Many small steps, since there is time for three passes alone. In so few the smallest network would be far ahead of
+#: its neighbours if it was visited at every step: it is at two or three in each.
+TRAINING = TrainingSettings(epochs=3, batch_size=32, random_subnets=1, smallest_every=16, threads=CORES)
 
-#: Together with a minute and a half of training, all fits into five minutes on two slow cores.
+#: Together with a minute of training, all fits into five minutes on two slow cores.
 PROFILE_BUDGET = Budget("quickstart", 20.0)
-EVALUATIONS = 36
+EVALUATIONS = 28
 STRATEGY = "surrogate"
 PICKS = 3
 
@@ -151,7 +151,7 @@ def run_quickstart(
         store: where every measurement goes.
         space: a family of images of one side; by default ``ofa-resnet-mini``.
         seed: of training, sampling and search.
-        settings: of the training; the default takes about a minute and a half on two slow cores.
+        settings: of the training; the default takes about a minute on two slow cores.
         budget: of each runtime's profile.
         evaluations: networks whose accuracy is measured, and once more as many drawn at random.
         progress: told of every step.
