@@ -55,7 +55,7 @@ def ofa_resnet50() -> OfaResNet50Space:
 
 
 def ofa_resnet_mini() -> OfaResNet50Space:
-    """Three wide stages at 96 pixels, ten classes: what ``fleetfront quickstart`` searches."""
+    """Three stages on maps of 24 pixels, images of 96, ten classes: what ``fleetfront quickstart`` searches."""
     return OfaResNet50Space("ofa-resnet-mini", MINI_LAYOUT)
 
 
