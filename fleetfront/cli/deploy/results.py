@@ -49,6 +49,7 @@ def report(done: Sequence[Deployed], as_json: bool) -> None:
         for one in done:
             _hints(one)
         _tell_sittings(done)
+        _tell_untimed(done)
     _tell_times_left_out(done)
     _raise_failures(done)
     hint("")
@@ -115,6 +116,20 @@ def _tell_sittings(done: Sequence[Deployed]) -> None:
         percent = 100 * (sum(values) / len(values) - 1)
         direction = "slower" if percent > 0 else "faster"
         hint(f"{target}: {abs(percent):.1f} % {direction} in this sitting than in that of its profile")
+
+
+def _tell_untimed(done: Sequence[Deployed]) -> None:
+    """Say how to time the files on devices of the picks that can be reached, where others were timed alone."""
+    from fleetfront.profilers.kinds.base import Capability
+    from fleetfront.profilers.kinds.catalogue import find_kind
+    from fleetfront.targets import split_spelled
+
+    timed = {latency.target.device for one in done for latency in one.measured}
+    promised = {split_spelled(row["target"])[0] for one in done for row in one.pick.latency}
+    for device in sorted(promised - timed) if timed else ():
+        kind = find_kind(device)
+        if kind is not None and Capability.FILES in kind.can:
+            hint(f"{device}: no file was timed there; that takes --measure {device}")
 
 
 def _tell_times_left_out(done: Sequence[Deployed]) -> None:

@@ -64,9 +64,9 @@ def resnet50_layout(resolutions: tuple[int, ...]) -> Layout:
 
 
 #: Networks of one to four milliseconds on a fast core. A wide stem on large maps costs the first of them whatever is
-#: chosen. Behind it maps stay as large as they are: on smaller ones channels would cost next to nothing, and the fastest
-#: networks would know as much as the slowest. Dense convolutions throughout, because batches of these train in a third
-#: of the time, for the same latency, that depthwise ones take.
+#: chosen. Behind it maps stay as large as they are: on smaller ones channels would cost next to nothing, and fast
+#: networks would know as much as slow ones. Dense convolutions throughout, because batches of these train in a third of
+#: the time, for the same latency, that depthwise ones take.
 MINI_LAYOUT = Layout(
     stem_width=96,
     stage_widths=(192, 192, 192),

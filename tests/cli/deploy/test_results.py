@@ -14,6 +14,7 @@ from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 
 TIMED = FileLatency(Target("cpu", "litert"), Clock.WALL, "min", 8.1, 0.0, 12, sitting=0.8)
+FAR = ("adb:P1/tflite-cpu/fp32/t1/b1", "cpu/litert/fp32/t1/b1", "pixel3/tflite/fp32/t1/b1")
 PROMISED = replace(TIMED, promises=Promises(Promise(10.0, 1.0), Promise(8.0, 0.1), 10, 8.1))
 
 
@@ -67,3 +68,16 @@ def test_what_the_front_says_of_int8_stands_beside_the_int8_file() -> None:
     assert accuracy_lines(floats, 97.0) == [
         "torch in fp32: 97.00 % of 400 held-out images; the front says 96.00 +-0.90 %"
     ]
+
+
+def test_devices_where_no_file_was_timed_are_named_with_what_times_them(
+    tmp_path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = [{"target": name, "ms": 9.0, "std_ms": None, "tier": "measured", "clock": "wall"} for name in FAR]
+    here = Deployed(Pick("one", "net", tuple(said)), folder=tmp_path, measured=(TIMED,))
+    report([here], as_json=False)
+    told = capsys.readouterr().err
+    assert "adb:P1: no file was timed there; that takes --measure adb:P1" in told
+    assert "pixel3: no file" not in told
+    report([replace(here, measured=())], as_json=False)
+    assert "no file was timed" not in capsys.readouterr().err
