@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fleetfront.errors import InputError
-from fleetfront.profilers.reading.observations import read_observations, summarise
-from fleetfront.profilers.records import Role
+from fleetfront.profilers.reading.observations import choose_statistic, read_observations, summarise
+from fleetfront.profilers.records import Measurement, Role
 from fleetfront.quantities import FILE_METRICS, LATENCY, Aggregation, Clock, Estimate, Metric, Tier
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
     from fleetfront.profilers.store.store import Store
-
-#: How visits become one number, as in ``profile --file`` and bundles; of what does not add up, the most is told.
-_STATISTIC = "p25"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,8 @@ class KnownFile:
     """A file as the newest campaign on a target measured it under one clock.
 
     Attributes:
-        estimate: of one thing, in the unit of ``metric``; its std is half the distance of the halves of the visits.
+        estimate: of one thing, in the unit of ``metric``, made of visits as ``profile --file`` does, the most of what
+            does not add up; its std is half the distance of the halves of the visits.
         visits: that were accepted.
         when_ns: when the last was made, nanoseconds since 1970.
         campaign: which it is; empty for imported numbers.
@@ -40,34 +39,51 @@ class KnownFile:
     campaign: str
 
 
-def known_of_file(store: Store, sha256: str, metric: Metric | None = LATENCY) -> list[KnownFile]:
+def known_of_file(
+    store: Store,
+    sha256: str,
+    metric: Metric | None = LATENCY,
+    clock: Clock | None = None,
+    *,
+    counts: Callable[[Measurement], bool] = lambda _: True,
+) -> list[KnownFile]:
     """Everything known of the file with these bytes under one metric or (None) load, cold start, memory and all others.
 
     Newest first; targets differ in device, runtime, precision, threads or batch. Of visits that failed, or that a hot
-    device made, nothing is known. Rows of metrics that nobody here knows are left out.
+    device made, nothing is known: the newest campaign that has others tells. Rows of metrics that nobody here knows are
+    left out, and those that ``counts`` refuses, such as rows of inputs of other shapes.
     """
-    newest: dict[tuple[Target, str, Clock], tuple[str, str, int]] = {}
+    campaigns: dict[tuple[Target, str, Clock], dict[tuple[str, str], int]] = {}
     name = None if metric is None else metric.name
-    for row in store.measurements(role=Role.FILE, key=sha256, metric=name):
-        if row.samples:
-            newest[row.target, row.metric, row.clock] = row.space, row.campaign, row.started_ns
+    for row in store.measurements(role=Role.FILE, key=sha256, metric=name, clock=clock):
+        if row.samples and row.metric in FILE_METRICS and counts(row):
+            thing = row.target, row.metric, row.clock
+            # What was seen last stands last.
+            told = campaigns[thing] = campaigns.pop(thing, {})
+            told.pop((row.space, row.campaign), None)
+            told[row.space, row.campaign] = row.started_ns
     found = []
-    for (target, name, clock), (space, campaign, when_ns) in newest.items():
-        if (wanted := FILE_METRICS.get(name)) is None:
-            continue
-        try:
-            seen = read_observations(store, target, space, clock, [campaign], metric=wanted)
-        except InputError:
-            continue
-        visits = seen.visits.get(Role.FILE, {}).get(sha256)
-        if visits is None or seen.is_hot(Role.FILE, sha256):
-            continue
-        numbers = [_number(half, wanted) for half in (visits, *np.array_split(visits, 2)) if half.size]
-        std = abs(numbers[1] - numbers[-1]) / 2
-        estimate = Estimate(np.array(numbers[:1]), np.array([std]), Tier.MEASURED)
-        found.append(KnownFile(target, wanted, clock, estimate, visits.size, when_ns, campaign))
+    for (target, name, under), told in reversed(campaigns.items()):
+        for (space, campaign), when_ns in reversed(told.items()):
+            known = _known(store, sha256, target, FILE_METRICS[name], under, space, campaign)
+            if known is not None:
+                found.append(replace(known, when_ns=when_ns))
+                break
     return sorted(found, key=lambda known: -known.when_ns)
 
 
-def _number(visits: np.ndarray, metric: Metric) -> float:
-    return summarise(visits, _STATISTIC) if metric.aggregation == Aggregation.SUM else float(visits.max())
+def _known(
+    store: Store, sha256: str, target: Target, metric: Metric, clock: Clock, space: str, campaign: str
+) -> KnownFile | None:
+    try:
+        seen = read_observations(store, target, space, clock, [campaign], metric=metric)
+    except InputError:
+        return None
+    visits = seen.visits.get(Role.FILE, {}).get(sha256)
+    if visits is None or seen.is_hot(Role.FILE, sha256):
+        return None
+    is_sum, statistic = metric.aggregation == Aggregation.SUM, choose_statistic(seen)
+    halves = (visits, *np.array_split(visits, 2))
+    numbers = [summarise(half, statistic) if is_sum else float(half.max()) for half in halves if half.size]
+    estimate = Estimate(np.array(numbers[:1]), np.array([abs(numbers[1] - numbers[-1]) / 2]), Tier.MEASURED)
+    return KnownFile(target, metric, clock, estimate, visits.size, 0, campaign)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from fleetfront.profilers.kinds.base import Capability
 from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.profilers.plan import RoundOptions
 from fleetfront.profilers.reading.filters import number_in
-from fleetfront.profilers.reading.observations import read_runs
+from fleetfront.profilers.reading.observations import accepted_rows, read_observations, read_runs
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import COLD_START, NS_PER_MS, Clock, format_number
@@ -84,15 +85,12 @@ def read_app_times(store: Store, target: Target, space: str, campaign: str) -> d
 
 def _cold_ms(store: Store, target: Target, space: str, campaign: str) -> tuple[Mapping[str, list[float]], bool]:
     """Opening and the first run of each file, one entry a visit; and whether they were of fresh processes."""
+    with suppress(InputError):
+        seen = read_observations(store, target, space, None, [campaign], metric=COLD_START)
+        return {key: visits.tolist() for key, visits in seen.visits.get(Role.FILE, {}).items()}, True
     told: dict[str, list[float]] = defaultdict(list)
-    for row in store.measurements(
-        target=target, space=space, role=Role.FILE, campaigns=[campaign], metric=COLD_START.name
-    ):
-        told[row.key] += [ns / NS_PER_MS for ns in row.samples]
-    if told:
-        return told, True
-    for row in store.measurements(target=target, space=space, role=Role.FILE, campaigns=[campaign], clock=Clock.WALL):
+    for row in accepted_rows(store, target, space, Clock.WALL, campaign, Role.FILE):
         opened, first = (number_in(row.after, name) for name in ("open_ns", "first_ns"))
-        if opened and first and row.error is None and row.metric == "latency":
+        if opened and first:
             told[row.key].append((opened + first) / NS_PER_MS)
     return told, False

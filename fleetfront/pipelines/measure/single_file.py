@@ -23,7 +23,14 @@ from fleetfront.profilers.cpu.kind import CPU
 from fleetfront.profilers.file_facts import file_signatures
 from fleetfront.profilers.kinds.catalogue import OpenAgent, kind_of
 from fleetfront.profilers.plan import RoundOptions
-from fleetfront.profilers.reading.observations import mean_run_ns, printed_ms, read_observations, read_runs, summarise
+from fleetfront.profilers.reading.observations import (
+    accepted_rows,
+    mean_run_ns,
+    printed_ms,
+    read_observations,
+    read_runs,
+    summarise,
+)
 from fleetfront.profilers.reading.rows import without_clock_cost
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
@@ -309,7 +316,8 @@ def _profile(path: Path, found: FilesMeasured, store: Store, notes: Sequence[str
     target, campaigns = seen.target, [found.campaign]
     rows = list(store.measurements(target=target, space="", role=Role.FILE, campaigns=campaigns))
     sha256 = rows[0].key
-    good = [without_clock_cost(row) for row in rows if row.samples and row.clock == Clock.WALL]
+    accepted = accepted_rows(store, target, "", Clock.WALL, found.campaign, Role.FILE)
+    good = [without_clock_cost(row) for row in accepted]
     wall = read_runs(store, target, "", Clock.WALL, campaigns, Role.FILE).get(sha256, np.empty(0))
     quantiles = np.quantile(wall, (0.5, 0.9, 0.95, 0.99)).tolist() if wall.size else [None] * 4
     thread_cpu = None

@@ -14,9 +14,9 @@ from typing import Any
 
 from fleetfront.graphs.graph import Graph
 from fleetfront.graphs.input_shapes import Port
+from fleetfront.pipelines.knowledge.files import known_of_file
 from fleetfront.profilers.file_facts import batch_of
-from fleetfront.profilers.reading.observations import choose_statistic, read_observations, summarise
-from fleetfront.profilers.records import Role
+from fleetfront.profilers.records import Measurement
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
@@ -104,23 +104,18 @@ def timed_of(path: Path, asked: Asked, clock: Clock | None = None) -> Timed:
     others: dict[str, dict[str, None]] = {}
     if not path.is_file():
         return Timed(found, {})
+    strange: list[Measurement] = []
+
+    def was_so_fed(row: Measurement) -> bool:
+        if asked.was_fed(row.after):
+            return True
+        strange.append(row)
+        return False
+
     with Store(path, read_only=True) as store:
-        kept = store.measurements(role=Role.FILE, key=asked.sha256, space="", clock=clock)
-        for row in reversed([row for row in kept if row.samples]):
-            if not asked.was_fed(row.after):
-                others.setdefault(row.target.device, {})[shapes_text(fed_shapes(row.after))] = None
-                continue
-            if row.target in found:
-                continue
-            seen = read_observations(store, row.target, "", row.clock, [row.campaign])
-            visits = seen.visits.get(Role.FILE, {}).get(asked.sha256)
-            if visits is None:
-                continue
-            statistic = choose_statistic(seen)
-            ms, half = summarise(visits, statistic), visits.size // 2
-            spread = _LEAST_SPREAD * ms
-            if half:
-                ends = (summarise(visits[:half], statistic), summarise(visits[-half:], statistic))
-                spread = max(spread, abs(ends[0] - ends[1]) / 2)
-            found[row.target] = ms, spread
+        for known in known_of_file(store, asked.sha256, clock=clock, counts=was_so_fed):
+            ms, std = float(known.estimate.mean[0]), float(known.estimate.std[0])
+            found.setdefault(known.target, (ms, max(_LEAST_SPREAD * ms, std)))
+    for row in reversed(strange):
+        others.setdefault(row.target.device, {})[shapes_text(fed_shapes(row.after))] = None
     return Timed(found, {device: tuple(texts) for device, texts in others.items()})

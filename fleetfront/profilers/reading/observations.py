@@ -19,7 +19,7 @@ from fleetfront.errors import unknown
 from fleetfront.profilers.parts import Seen, join_parts, network_of
 from fleetfront.profilers.plan import TaskList
 from fleetfront.profilers.reading.breaks import Breaks, find_breaks
-from fleetfront.profilers.reading.columns import Visits
+from fleetfront.profilers.reading.columns import Visits, collect_visits
 from fleetfront.profilers.reading.filters import are_throttled, discard_reasons
 from fleetfront.profilers.reading.other_programs import OtherPrograms, find_other_programs
 from fleetfront.profilers.reading.rows import CampaignRows, gather_rows, rows_under
@@ -219,6 +219,16 @@ def read_runs(
     for series in dict.fromkeys(good.of.tolist()):
         runs[good.series[series].key].append(ms[of == series])
     return {key: np.concatenate(parts) for key, parts in runs.items()}
+
+
+def accepted_rows(
+    store: Store, target: Target, space: str, clock: Clock, campaign: str, role: Role
+) -> list[Measurement]:
+    """Rows of latency of the visits that ``read_observations`` accepts, with all that they tell, in the order taken."""
+    taken = store.measurements(target=target, space=space, clock=clock, campaigns=[campaign])
+    good = [row for row in taken if row.samples and row.error is None]
+    reasons = discard_reasons(collect_visits(good))
+    return [row for row, reason in zip(good, reasons, strict=True) if not reason and row.role == role]
 
 
 def summarise(visits: FloatArray, statistic: str) -> float:

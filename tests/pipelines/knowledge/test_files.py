@@ -74,6 +74,15 @@ def test_clocks_and_metrics_are_told_apart(store: Store) -> None:
     np.testing.assert_allclose(everything[LOAD.name, Clock.WALL], 7.25)
 
 
+def test_a_campaign_that_knows_nothing_hides_no_older_one(store: Store) -> None:
+    keep(store, HERE, "cool", [2.0] * 4, 100)
+    keep(store, HERE, "hot", [5.0] * 4, 200, flags=("throttled",))
+    (known,) = known_of_file(store, FILE)
+    assert (known.campaign, known.when_ns, known.estimate.mean.tolist()) == ("cool", 103, [2.0])
+    assert known_of_file(store, FILE, clock=Clock.THREAD_CPU) == []
+    assert known_of_file(store, FILE, counts=lambda row: row.started_ns > 150) == []
+
+
 def test_nothing_is_known_of_failed_or_hot_visits(store: Store) -> None:
     keep(store, HERE, "failed", [], 100)
     row = Measurement(HERE, "", Role.FILE, FILE, Clock.WALL, (), "failed", 0, 100, error="the runtime crashed")

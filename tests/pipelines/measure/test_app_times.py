@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,23 @@ def test_times_of_few_runs_a_visit_are_read_with_the_first_where_it_is_told(tmp_
     assert not told.is_back_to_back
     assert (silent.cold_ms, silent.median_ms) == (None, 7.0)
     assert silent.cells() == ("–", "7.00", "7.00", "7.00")
+
+
+@pytest.mark.parametrize("tells_cold", [True, False])
+def test_visits_that_no_reader_accepts_are_no_cold_starts(tmp_path: Path, tells_cold: bool) -> None:
+    here = Target("cpu", "litert")
+    rows = []
+    for turn, (ms, flags) in enumerate([(2, ()), (2, ()), (90, ("throttled",)), (90, ("throttled",))]):
+        warm = Measurement(
+            here, "", Role.FILE, "net", Clock.WALL, (ms * MS,), "c", turn, turn, flags=flags,
+            after={"open_ns": ms * MS, "first_ns": ms * MS},
+        )  # fmt: skip
+        cold = replace(warm, metric="cold_start", samples=(2 * ms * MS,), uuid=f"{turn:032x}")
+        rows += [warm, cold] if tells_cold else [warm]
+    with Store(tmp_path / "s.sqlite") as store:
+        store.append(rows)
+        found = read_app_times(store, here, "", "c")["net"]
+    assert (found.cold_ms, found.mean_ms, found.is_back_to_back) == (4.0, 2.0, tells_cold)
 
 
 def test_files_are_run_back_to_back_in_processes_of_their_own(tmp_path: Path) -> None:

@@ -97,6 +97,19 @@ def test_a_file_that_was_timed_is_answered_from_the_store(workspace: Workspace, 
     assert row.latency_std_ms > 0
 
 
+def test_what_a_hot_device_measured_is_no_answer(workspace: Workspace, file: Path) -> None:
+    key = hashlib.sha256(file.read_bytes()).hexdigest()
+    target = Target("board", "onnxruntime")
+    hot = [
+        Measurement(target, "", Role.FILE, key, Clock.WALL, (7_000_000,), "c", turn, 1 + turn, flags=("throttled",))
+        for turn in range(4)
+    ]
+    with Store(workspace.store) as store:
+        store.append(hot)
+    (row,) = ff.predict(file, devices="board/onnxruntime", workspace=workspace)
+    assert (row.tier, row.latency_ms < 6) == (Tier.ESTIMATED, True)
+
+
 def test_estimates_that_are_shipped_answer_through_the_same_path(workspace: Workspace, file: Path) -> None:
     found = ff.predict(file, devices="all", workspace=workspace)
     names = {row.device for row in found}
