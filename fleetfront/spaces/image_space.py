@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from fleetfront.errors import InputError
 from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Array, Graph
-from fleetfront.graphs.layers import Source, no_weights
+from fleetfront.graphs.layers import EPSILON, Source, given_weights, no_weights, random_weights
 from fleetfront.spaces.base import Genotypes
 from fleetfront.spaces.blocks import Block
+from fleetfront.spaces.image_graph import BlockWriter
 from fleetfront.spaces.spelling import Digits, Spelling
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class BlockRules:
         params: its trainable parameters.
         effective_side: the side in pixels whose square its work is proportional to.
         features: name -> number that explains a block's latency, the same names for every block.
-        write: its graph, batch-norm kept, with weights of a source; by default random ones that its key alone decides.
+        writer: writes blocks as graphs.
     """
 
     at: Callable[[int], list[Block]]
@@ -55,7 +56,7 @@ class BlockRules:
     params: Callable[[Block], int]
     effective_side: Callable[[Block], float]
     features: Callable[[Block], Mapping[str, float]]
-    write: Callable[[Block, Source | None], Graph]
+    writer: type[BlockWriter]
 
 
 L = TypeVar("L", bound=ImageLayout)
@@ -96,8 +97,18 @@ class ImageSpace(ABC, Generic[L]):
         """The sum of per-block ``values`` float64[|V|] as a fast function of genotypes, inactive genes or not."""
 
     @abstractmethod
-    def live_graph(self, genotype: Genotypes, weights: Mapping[str, Array] | None = None) -> Graph:
-        """The whole network with its batch_norm operators, batch 1."""
+    def block_indices(self, genotypes: Genotypes) -> NDArray[np.int32]:
+        """int32[n, slots]: the block at each place, -1 for none."""
+
+    @property
+    @abstractmethod
+    def prefixes(self) -> tuple[str, ...]:
+        """Beginnings of the names of weights at each place of ``block_indices``."""
+
+    @property
+    def epsilon(self) -> float:
+        """Of every batch-norm of a network."""
+        return EPSILON
 
     # Genotypes
 
@@ -212,11 +223,42 @@ class ImageSpace(ABC, Generic[L]):
 
     def block_graph(self, block: Block) -> Graph:
         """The graph of one block, batch 1, with random weights (fixed seed, batch-norm folded)."""
-        return fold_batch_norm(self.rules.write(block, None))
+        return self._block_alone(block, random_weights(block.key))
 
     def block_outline(self, block: Block) -> Graph:
         """The same graph with placeholders for weights."""
-        return fold_batch_norm(self.rules.write(block, no_weights))
+        return self._block_alone(block, no_weights)
+
+    def _block_alone(self, block: Block, source: Source) -> Graph:
+        writer = self.rules.writer(block.key, source)
+        return fold_batch_norm(writer.write([(writer.alone.get(block.family, "block"), block)], {}))
+
+    def parts(self, genotype: Genotypes) -> list[tuple[str, Block]]:
+        """(prefix of the weights, block) in order of execution, of one genotype int8[v]."""
+        indices, vocabulary = self.block_indices(genotype[None])[0].tolist(), self.vocabulary
+        return [(prefix, vocabulary[i]) for prefix, i in zip(self.prefixes, indices, strict=True) if i >= 0]
+
+    def live_graph(self, genotype: Genotypes, weights: Mapping[str, Array] | None = None) -> Graph:
+        """The whole network with its batch_norm operators, batch 1; names of weights as the family's ``graph`` says.
+
+        ``weights`` are used as they are, never copied; None draws random ones that the architecture alone decides and
+        labels the graph ``weights: random``. Raises InputError on a missing array or a wrong shape.
+        """
+        arch = self.arch_id(genotype)
+        labels, name = {"space": self.name, "arch": arch}, f"{self.name}/{arch}"
+        if weights is None:
+            labels["weights"] = "random"
+        source = random_weights(name) if weights is None else given_weights(weights)
+        return self.rules.writer(name, source, self.epsilon).write(self.parts(genotype), labels)
+
+    def shapes(self, genotype: Genotypes) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every weight of one network int8[v]."""
+        graph = self.rules.writer("", no_weights).write(self.parts(genotype), {})
+        return {name: tuple(array.shape) for name, array in graph.weights.items()}
+
+    def supernet_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every tensor of a supernet: those of the largest network."""
+        return self.shapes(np.asarray([len(values) - 1 for values in self.choices], dtype=np.int8))
 
     def subnet_graphs(
         self, genotype: Genotypes, weights: Mapping[str, Array] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 
@@ -22,6 +23,20 @@ class Work(NamedTuple):
     per_input_pixel: int
     per_output_pixel: int
     fixed: int
+
+    def macs(self, side_in: int, side_out: int) -> int:
+        """Multiply-accumulates on maps of these sides."""
+        return self.per_input_pixel * side_in**2 + self.per_output_pixel * side_out**2 + self.fixed
+
+    def effective_side(self, side_in: int, side_out: int, stride: int) -> float:
+        """Side of the input map, in pixels, whose square the work is proportional to; the map's own if none is.
+
+        It equals the side of the input where a stride divides it, and lies a little above where the output is rounded
+        up (19 -> 10): so interpolation in its square stays right for odd maps.
+        """
+        unrounded = self.per_input_pixel + self.per_output_pixel / stride**2
+        pixels = self.macs(side_in, side_out) - self.fixed
+        return math.sqrt(pixels / unrounded) if unrounded else float(side_in)
 
 
 class Maps(Protocol):

@@ -17,19 +17,17 @@ the output of a network or head ``logits``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 import numpy as np
 
-from fleetfront.graphs.graph import Array, Graph
-from fleetfront.graphs.layers import LayerWriter, Source, given_weights, random_weights
-from fleetfront.graphs.operators.base import IMAGE
 from fleetfront.spaces.blocks import Block
+from fleetfront.spaces.image_graph import BlockWriter
 from fleetfront.spaces.ofa_mbv3.layout import HEAD, STEM, BlockShape, block_shape
 
 
-class _Writer(LayerWriter):
+class MobileNetWriter(BlockWriter):
     """Adds the blocks of this family."""
+
+    alone = {STEM: "stem", HEAD: "head"}  # noqa: RUF012
 
     def conv_bn(
         self,
@@ -87,32 +85,3 @@ class _Writer(LayerWriter):
         if shape.family == HEAD:
             return self.head(data, prefix, shape)
         return self.mbconv(data, prefix, shape)
-
-
-def write_block(block: Block, source: Source | None = None) -> Graph:
-    """One block alone, batch 1, batch-norm kept; by default with random weights that only its key decides."""
-    writer = _Writer(block.key, source or random_weights(block.key))
-    data = writer.builder.input("input", (1, *block.inputs[0]), layout=IMAGE)
-    prefix = {STEM: "stem", HEAD: "head"}.get(block.family, "block")
-    return writer.builder.build((writer.block(data, prefix, block),))
-
-
-def write_network(
-    name: str,
-    parts: Iterable[tuple[str, Block]],
-    labels: Mapping[str, str],
-    weights: Mapping[str, Array] | None,
-    epsilon: float,
-) -> Graph:
-    """Blocks one after the other, each with the prefix of its weights; batch-norm of this ``epsilon`` kept.
-
-    Raises InputError if ``weights`` lack an array or one has another shape than the blocks ask for.
-    """
-    source = random_weights(name) if weights is None else given_weights(weights)
-    writer = _Writer(name, source, epsilon)
-    data = ""
-    for prefix, block in parts:
-        if not data:
-            data = writer.builder.input("input", (1, *block.inputs[0]), layout=IMAGE)
-        data = writer.block(data, prefix, block)
-    return writer.builder.build((data,), labels)

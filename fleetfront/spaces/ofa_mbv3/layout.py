@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-import numpy as np
-
 from fleetfront.errors import InputError
 from fleetfront.graphs.layers import EPSILON
 from fleetfront.spaces.blocks import Block, Parameter
@@ -252,8 +250,7 @@ def block_work(shape: BlockShape) -> Work:
 def block_macs(block: Block) -> int:
     """Multiply-accumulate operations of one block."""
     shape = block_shape(block)
-    work = block_work(shape)
-    return work.per_input_pixel * shape.side_in**2 + work.per_output_pixel * shape.side_out**2 + work.fixed
+    return block_work(shape).macs(shape.side_in, shape.side_out)
 
 
 def block_params(block: Block) -> int:
@@ -270,16 +267,9 @@ def block_params(block: Block) -> int:
 
 
 def effective_side(block: Block) -> float:
-    """Side of the input map, in pixels, whose square the block's work is proportional to.
-
-    It equals the side of the input where a stride divides it, and lies a little above where the output is rounded up
-    (19 -> 10): so interpolation in its square stays right for odd maps.
-    """
+    """See ``Work.effective_side``."""
     shape = block_shape(block)
-    work = block_work(shape)
-    unrounded = work.per_input_pixel + work.per_output_pixel / shape.stride**2
-    pixels = work.per_input_pixel * shape.side_in**2 + work.per_output_pixel * shape.side_out**2
-    return float(np.sqrt(pixels / unrounded))
+    return block_work(shape).effective_side(shape.side_in, shape.side_out, shape.stride)
 
 
 def block_features(block: Block) -> dict[str, float]:

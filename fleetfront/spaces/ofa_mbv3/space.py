@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-from fleetfront.graphs.graph import Array, Graph
 from fleetfront.spaces.additive import SumOfTables
 from fleetfront.spaces.base import Config, Genotypes
-from fleetfront.spaces.blocks import Block
 from fleetfront.spaces.image_space import BlockRules, ImageSpace
-from fleetfront.spaces.ofa_mbv3.graph import write_block, write_network
+from fleetfront.spaces.ofa_mbv3.graph import MobileNetWriter
 from fleetfront.spaces.ofa_mbv3.layout import (
     MINI64_LAYOUT,
     MINI_LAYOUT,
@@ -143,7 +141,7 @@ class OfaMbv3Space(ImageSpace[Layout]):
     def rules(self) -> BlockRules:
         """Stem, first block, the variants of every stage's first slot and later slots, and of the tail, head."""
         at = partial(blocks_at, self.layout)
-        return BlockRules(at, block_macs, block_params, effective_side, block_features, write_block)
+        return BlockRules(at, block_macs, block_params, effective_side, block_features, MobileNetWriter)
 
     @cached_property
     def _slot_parts(self) -> NDArray[np.int32]:
@@ -213,30 +211,21 @@ class OfaMbv3Space(ImageSpace[Layout]):
         """The sum of per-block ``values`` float64[|V|] as a fast function of genotypes, inactive genes or not."""
         return stage_sums(self.layout, np.asarray(values, dtype=np.float64)[self._blocks[1]], self._slot_parts)
 
-    def parts(self, genotype: Genotypes) -> list[tuple[str, Block]]:
-        """(prefix of the weights, block) in order of execution, of one genotype int8[v]."""
-        indices = self.block_indices(genotype[None])[0].tolist()
-        prefixes = ("stem", "first", *(f"slot{slot + 1}" for slot in range(self.layout.slots)), "head")
-        vocabulary = self.vocabulary
-        return [(prefix, vocabulary[i]) for prefix, i in zip(prefixes, indices, strict=True) if i >= 0]
+    # Graphs and weights
 
-    def live_graph(self, genotype: Genotypes, weights: Mapping[str, Array] | None = None) -> Graph:
-        """The whole network with its batch_norm operators, batch 1; names of weights as in ``ofa_mbv3.graph``.
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """``stem``, ``first``, ``slot1``.., ``head``."""
+        return ("stem", "first", *(f"slot{slot + 1}" for slot in range(self.layout.slots)), "head")
 
-        ``weights`` are used as they are, never copied; None draws random ones that the architecture alone decides and
-        labels the graph ``weights: random``. Raises InputError on a missing array or a wrong shape.
-        """
-        arch = self.arch_id(genotype)
-        labels = {"space": self.name, "arch": arch} | ({"weights": "random"} if weights is None else {})
-        return write_network(f"{self.name}/{arch}", self.parts(genotype), labels, weights, self.layout.epsilon)
+    @property
+    def epsilon(self) -> float:
+        """The layout's."""
+        return self.layout.epsilon
 
     def supernet_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of every tensor of a supernet: those of the largest network, and ``slotN.depthwise.conv.7to5``
-        (25, 25) and ``.5to3`` (9, 9) for every slot.
-        """
-        largest = np.asarray([len(values) - 1 for values in self.choices], dtype=np.int8)
-        weights = self.live_graph(largest).weights
-        return with_matrices({name: tuple(array.shape) for name, array in weights.items()}, self.layout.kernels)
+        """Those of the largest network, and ``slotN.depthwise.conv.7to5`` (25, 25) and ``.5to3`` (9, 9) a slot."""
+        return with_matrices(super().supernet_shapes(), self.layout.kernels)
 
     def cut(self, tensors: Mapping[str, Tensor], genotype: Genotypes) -> dict[str, Tensor]:
         """The weights of one network int8[v], views of ``tensors`` except where a kernel shrinks."""

@@ -13,17 +13,15 @@ a network or head ``logits``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-from fleetfront.graphs.graph import Graph
-from fleetfront.graphs.layers import LayerWriter, Source, random_weights
-from fleetfront.graphs.operators.base import IMAGE
 from fleetfront.spaces.blocks import Block
+from fleetfront.spaces.image_graph import BlockWriter
 from fleetfront.spaces.ofa_resnet50.layout import HEAD, STEM, BlockShape, block_shape
 
 
-class _Writer(LayerWriter):
+class ResNetWriter(BlockWriter):
     """Adds the blocks of this family."""
+
+    alone = {STEM: "stem", HEAD: "head"}  # noqa: RUF012
 
     def conv_bn(
         self, data: str, prefix: str, out: int, kernel: int = 1, stride: int = 1, relu: bool = True, gain: float = 2.0
@@ -64,20 +62,3 @@ class _Writer(LayerWriter):
             data = self.builder.add("flatten", (self.builder.add("global_average_pool", (data,)),))
             return self.linear(data, f"{prefix}.classifier", shape.classes, "logits")
         return self.bottleneck(data, prefix, shape)
-
-
-def write_block(block: Block, source: Source | None = None) -> Graph:
-    """One block alone, batch 1, batch-norm kept; by default with random weights that only its key decides."""
-    prefix = {STEM: "stem", HEAD: "head"}.get(block.family, "block")
-    return write_network(block.key, [(prefix, block)], {}, source or random_weights(block.key))
-
-
-def write_network(name: str, parts: Iterable[tuple[str, Block]], labels: Mapping[str, str], source: Source) -> Graph:
-    """Blocks one after the other, each with the prefix of its weights, which ``source`` gives; batch-norm kept."""
-    writer = _Writer(name, source)
-    data = ""
-    for prefix, block in parts:
-        if not data:
-            data = writer.builder.input("input", (1, *block.inputs[0]), layout=IMAGE)
-        data = writer.block(data, prefix, block)
-    return writer.builder.build((data,), labels)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from fleetfront.errors import InputError
 from fleetfront.spaces.blocks import Block
 from fleetfront.spaces.image_work import Work, halved, make_divisible, map_features
@@ -157,8 +155,7 @@ def block_work(shape: BlockShape) -> Work:
 def block_macs(block: Block) -> int:
     """Multiply-accumulate operations of one block."""
     shape = block_shape(block)
-    work = block_work(shape)
-    return work.per_input_pixel * shape.side_in**2 + work.per_output_pixel * shape.side_out**2 + work.fixed
+    return block_work(shape).macs(shape.side_in, shape.side_out)
 
 
 def block_params(block: Block) -> int:
@@ -171,14 +168,9 @@ def block_params(block: Block) -> int:
 
 
 def effective_side(block: Block) -> float:
-    """Side of the input map, in pixels, whose square the block's work is proportional to; a head's own."""
+    """See ``Work.effective_side``."""
     shape = block_shape(block)
-    work = block_work(shape)
-    if shape.family == HEAD:
-        return float(shape.side_in)
-    unrounded = work.per_input_pixel + work.per_output_pixel / shape.stride**2
-    pixels = work.per_input_pixel * shape.side_in**2 + work.per_output_pixel * shape.side_out**2
-    return float(np.sqrt(pixels / unrounded))
+    return block_work(shape).effective_side(shape.side_in, shape.side_out, shape.stride)
 
 
 def block_features(block: Block) -> dict[str, float]:

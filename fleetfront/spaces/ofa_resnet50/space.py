@@ -16,13 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-from fleetfront.graphs.graph import Array, Graph
-from fleetfront.graphs.layers import given_weights, no_weights, random_weights
 from fleetfront.spaces.additive import SumOfTables
 from fleetfront.spaces.base import Config, Genotypes
-from fleetfront.spaces.blocks import Block
 from fleetfront.spaces.image_space import BlockRules, ImageSpace
-from fleetfront.spaces.ofa_resnet50.graph import write_block, write_network
+from fleetfront.spaces.ofa_resnet50.graph import ResNetWriter
 from fleetfront.spaces.ofa_resnet50.layout import (
     MINI_LAYOUT,
     Layout,
@@ -159,7 +156,7 @@ class OfaResNet50Space(ImageSpace[Layout]):
     def rules(self) -> BlockRules:
         """Stems, each stage's first and later blocks, heads."""
         at = partial(blocks_at, self.layout)
-        return BlockRules(at, block_macs, block_params, effective_side, block_features, write_block)
+        return BlockRules(at, block_macs, block_params, effective_side, block_features, ResNetWriter)
 
     @cached_property
     def _counts(self) -> list[int]:
@@ -211,40 +208,16 @@ class OfaResNet50Space(ImageSpace[Layout]):
         ]
         return torch.stack([*columns, *[sure] * (len(self.choices) - len(columns))], dim=1)
 
-    # Graphs
+    # Graphs and weights
 
-    def parts(self, genotype: Genotypes) -> list[tuple[str, Block]]:
-        """(prefix of the weights, block) in order of execution, of one genotype int8[v]."""
-        indices = self.block_indices(genotype[None])[0].tolist()
-        prefixes = ("stem", *(f"slot{slot + 1}" for slot in range(self.layout.slots)), "head")
-        return [(prefix, self.vocabulary[i]) for prefix, i in zip(prefixes, indices, strict=True) if i >= 0]
-
-    def live_graph(self, genotype: Genotypes, weights: Mapping[str, Array] | None = None) -> Graph:
-        """The whole network with its batch_norm operators, batch 1; names of weights as in ``ofa_resnet50.graph``.
-
-        ``weights`` are used as they are, never copied; None draws random ones that the architecture alone decides and
-        labels the graph ``weights: random``. Raises InputError on a missing array or a wrong shape.
-        """
-        arch = self.arch_id(genotype)
-        labels, name = {"space": self.name, "arch": arch}, f"{self.name}/{arch}"
-        if weights is None:
-            return write_network(name, self.parts(genotype), labels | {"weights": "random"}, random_weights(name))
-        return write_network(name, self.parts(genotype), labels, given_weights(weights))
-
-    # Supernet
-
-    def _shapes(self, genotype: Genotypes) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of every weight of one network int8[v]."""
-        graph = write_network("", self.parts(genotype), {}, no_weights)
-        return {name: tuple(array.shape) for name, array in graph.weights.items()}
-
-    def supernet_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of every tensor of a supernet: those of the largest network."""
-        return self._shapes(np.asarray([count - 1 for count in self._counts], dtype=np.int8))
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """``stem``, ``slot1``.., ``head``."""
+        return ("stem", *(f"slot{slot + 1}" for slot in range(self.layout.slots)), "head")
 
     def cut(self, tensors: Mapping[str, Tensor], genotype: Genotypes) -> dict[str, Tensor]:
         """The weights of one network int8[v]: the first channels of each layer, as views of ``tensors``."""
-        shapes = self._shapes(genotype)
+        shapes = self.shapes(genotype)
         return {name: tensors[name][tuple(slice(size) for size in shape[:2])] for name, shape in shapes.items()}
 
     def graph_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
