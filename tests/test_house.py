@@ -8,9 +8,7 @@ import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cache
 from typing import NamedTuple
 
 import pytest
@@ -18,9 +16,7 @@ import pytest
 from fleetfront.profilers.kinds.catalogue import kind_names
 from fleetfront.runtimes.catalogue import all_facts
 from fleetfront.spaces.catalogue import space_names
-
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "fleetfront"
+from tests.package_modules import PACKAGE, ROOT, Module, imports_of, modules, pointed_to
 
 #: Rooms with one folder for each of the things that must not be told apart elsewhere.
 ROOMS = ("fleetfront.profilers", "fleetfront.runtimes", "fleetfront.spaces", "fleetfront.predictors")
@@ -37,6 +33,30 @@ OWN = {
 ALLOWED: dict[tuple[str, str], str] = {
     ("graphs/torch_depthwise.py", "'cpu'"): "where a torch tensor lies, not where a target runs",
     ("deploy/bundle/vectors.py", "'torch'"): "who computed a tensor, in the words of a table",
+    ("runtimes/tensorrt/engine.py", "'cuda'"): "the version of a library, in the words of a record",
+    ("predictors/table/warnings.py", "'cpu'"): "a fact that devices tell of themselves",
+    ("testing/simulated_device.py", "'cpu'"): "a fact that devices tell of themselves",
+    ("testing/simulated_kind.py", "'cpu'"): "a fact that devices tell of themselves",
+}
+
+#: Methods that compare a text with their first argument, look it up, or cut it off.
+TELLING = {"startswith", "endswith", "removeprefix", "removesuffix", "partition", "rpartition", "get", "pop", "index"}
+TELLING |= {"fullmatch", "match", "search", "count", "find"}
+#: Modules that call an agent, and why each is not a second measuring loop.
+LOOPS = {
+    "profilers/campaign.py": "the loop",
+    "profilers/adb/sustained.py": "without rounds and rests, for the heat that is measured: see the map",
+    "profilers/kinds/base.py": "hands on to the agent that it holds",
+    "profilers/remote/host.py": "serves the loop of another host",
+}
+#: Modules above the profilers that look at rows, and what for; numbers are made of them in ``profilers/reading`` alone.
+LOOKS_AT_ROWS = {
+    "cli/profile/space.py": "flags of launch-bound networks",
+    "pipelines/fit/fit.py": "whether a metric was measured",
+    "pipelines/knowledge/files.py": "which campaigns hold a file",
+    "pipelines/measure/energy.py": "which networks are done",
+    "pipelines/measure/file_operators.py": "times of operators, which are no samples",
+    "pipelines/measure/single_file.py": "remedies of errors, and which clocks and metrics there are",
 }
 
 #: Names that another library has in some versions only, and HTTP errors have a code.
@@ -64,77 +84,6 @@ class Found(NamedTuple):
     path: str
     line: int
     what: str
-
-
-@dataclass(frozen=True)
-class Module:
-    """A parsed file of the package."""
-
-    name: str
-    path: str
-    source: str
-    tree: ast.Module
-    #: Local name -> module and name that it was imported from.
-    imported: dict[str, tuple[str, str]]
-
-    @cached_property
-    def constants(self) -> dict[str, ast.expr]:
-        """Name -> value of what the module assigns at its top."""
-        found = {}
-        for node in self.tree.body:
-            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                    # Several at once, as ``A, B = 1, 2``.
-                    names = target.elts if isinstance(target, ast.Tuple) else [target]
-                    values = (
-                        node.value.elts
-                        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
-                        else [node.value]
-                    )
-                    found |= {
-                        one.id: value for one, value in zip(names, values, strict=False) if isinstance(one, ast.Name)
-                    }
-        return found
-
-    @property
-    def lines(self) -> int:
-        return len(self.source.splitlines())
-
-
-@cache
-def modules() -> dict[str, Module]:
-    found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        # Templates of the code beside a deployed file are no code yet.
-        if "snippets" in path.parts:
-            continue
-        source = path.read_text()
-        tree = ast.parse(source)
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        imported = {
-            alias.asname or alias.name: (node.module or "", alias.name)
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom)
-            for alias in node.names
-        }
-        found[name] = Module(name, str(path.relative_to(PACKAGE)), source, tree, imported)
-    return found
-
-
-def imports_of(module: Module) -> set[str]:
-    """Modules of the package that a module imports, at its top or inside a function."""
-    origins = ((origin, f"{origin}.{name}") for origin, name in module.imported.values())
-    found = {submodule if submodule in modules() else origin for origin, submodule in origins}
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return (found & modules().keys()) - {module.name}
-
-
-def pointed_to(module: Module) -> set[str]:
-    """Modules that are named in strings such as ``fleetfront.x.y:name``, to be imported when they are needed."""
-    strings = (node.value for node in ast.walk(module.tree) if isinstance(node, ast.Constant))
-    return {text.split(":")[0] for text in strings if isinstance(text, str)} & modules().keys()
 
 
 def room_of(name: str) -> str:
@@ -166,30 +115,68 @@ def concrete_tests(module: Module) -> Iterator[Found]:
 
 def _names_tested(module: Module, node: ast.AST) -> Iterator[str]:
     operands: list[ast.expr] = []
-    if isinstance(node, ast.Compare):
-        for side in (node.left, *node.comparators):
-            meant = module.constants.get(side.id, side) if isinstance(side, ast.Name) else side
-            operands += meant.elts if isinstance(meant, ast.Tuple | ast.Set | ast.List) else [meant]
-    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Dict):
-        operands += [key for key in node.value.keys if key is not None]
-    if isinstance(node, ast.MatchValue):
-        operands.append(node.value)
-    if isinstance(node, ast.Call):
-        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        if called in ("startswith", "removeprefix", "partition") and node.args:
-            operands.append(node.args[0])
-        if is_kind().fullmatch(called) and not module.path.startswith(OWN["device kind"]):
-            yield f"{called}()"
-        if called == "isinstance":
-            yield from _parts_in(module, node.args[1])
-    for operand in operands:
-        if isinstance(operand, ast.Constant) and operand.value in words():
-            if not module.path.startswith(OWN[words()[operand.value]]):
-                yield repr(operand.value)
-        elif isinstance(operand, ast.Name) and _is_foreign(module, operand.id):
-            value = _imported(module, operand.id)
-            if isinstance(value, str) and value in words():
-                yield operand.id
+    match node:
+        case ast.Compare():
+            sides = (node.left, *node.comparators)
+            operands += sides
+            if any(isinstance(side, ast.Call) and getattr(side.func, "id", "") == "type" for side in sides):
+                yield from (part for side in sides for part in _parts_in(module, side))
+        case ast.Dict():
+            operands += [key for key in node.keys if key is not None]
+        case ast.MatchValue():
+            operands.append(node.value)
+        case ast.MatchClass():
+            yield from _parts_in(module, node.cls)
+        case ast.Attribute() if _is_kind(module, node.attr):
+            yield f"{node.attr}()"
+        case ast.Call():
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in TELLING:
+                operands += node.args[:2]
+            if isinstance(node.func, ast.Name) and _is_kind(module, called):
+                yield f"{called}()"
+            if called in ("isinstance", "issubclass"):
+                yield from _parts_in(module, node.args[1])
+    for operand in (one for side in operands for one in _members(module, side)):
+        value = _value(module, operand)
+        if isinstance(value, str) and value in words() and not _is_at_home(module, words()[value]):
+            yield repr(value) if isinstance(operand, ast.Constant) else ast.unparse(operand)
+
+
+def _is_at_home(module: Module, what: str) -> bool:
+    """Records of runtimes say what each is called on every kind of device."""
+    is_record = what == "device kind" and re.fullmatch(r"runtimes/\w+/facts\.py", module.path) is not None
+    return is_record or module.path.startswith(OWN[what])
+
+
+def _is_kind(module: Module, name: str) -> bool:
+    return is_kind().fullmatch(name) is not None and not _is_at_home(module, "device kind")
+
+
+def _members(module: Module, operand: ast.expr) -> Iterator[ast.expr]:
+    """An operand, or what is in it: members of a collection that stands there or is assigned at the module's top."""
+    meant = module.constants.get(operand.id, operand) if isinstance(operand, ast.Name) else operand
+    if isinstance(meant, ast.Call) and getattr(meant.func, "id", "") in ("frozenset", "set", "tuple", "list"):
+        meant = meant.args[0] if meant.args else meant
+    if isinstance(meant, ast.Tuple | ast.Set | ast.List):
+        yield from meant.elts
+    elif isinstance(meant, ast.Dict):
+        yield from (key for key in meant.keys if key is not None)
+    else:
+        yield meant
+
+
+def _value(module: Module, operand: ast.expr) -> object:
+    """What is spelled here, or imported by name or as a member of a module of another room."""
+    if isinstance(operand, ast.Constant):
+        return operand.value
+    if isinstance(operand, ast.Name) and _is_foreign(module, operand.id):
+        return _imported(module, operand.id)
+    if isinstance(operand, ast.Attribute) and isinstance(operand.value, ast.Name):
+        name = ".".join(module.imported.get(operand.value.id, ("", "")))
+        if name in modules() and room_of(name) != room_of(module.name):
+            return getattr(importlib.import_module(name), operand.attr, None)
+    return None
 
 
 def _parts_in(module: Module, tested: ast.expr) -> Iterator[str]:
@@ -233,17 +220,59 @@ def test_parts_are_asked_by_protocol_not_probed() -> None:
     assert all(probes[path] == names for path, names in FOREIGN_PROBES.items()), dict(probes)
 
 
-def test_a_comparison_outside_its_room_is_seen() -> None:
-    source = (
-        "from fleetfront.spaces.nasbench201.space import NasBench201Space\n"
-        "def f(device, space):\n"
-        "    return device == 'cpu' or device.startswith('adb:') or isinstance(space, NasBench201Space)\n"
-        "    return device in ('litert', 'nothing') or is_cuda(device)\n"
-    )
-    imported = {"NasBench201Space": ("fleetfront.spaces.nasbench201.space", "NasBench201Space")}
-    module = Module("fleetfront.cli.x", "cli/x.py", source, ast.parse(source), imported)
-    expected = {"'cpu'", "'adb:'", "isinstance NasBench201Space", "'litert'", "is_cuda()"}
-    assert {one.what for one in concrete_tests(module)} == expected
+@pytest.mark.parametrize(
+    ("test", "seen"),
+    [
+        ("device == 'cpu'", "'cpu'"),
+        ("device.startswith('adb:')", "'adb:'"),
+        ("device in ('litert', 'nothing')", "'litert'"),
+        ("device in frozenset({'litert'})", "'litert'"),
+        ("is_cuda(device)", "is_cuda()"),
+        ("device.is_phone", "is_phone()"),
+        ("{'onnxruntime': 1}.get(device)", "'onnxruntime'"),
+        ("{}.get('onnxruntime')", "'onnxruntime'"),
+        ("re.fullmatch('cpu', device)", "'cpu'"),
+        ("device in KINDS", "'cuda'"),
+        ("device == kind.CPU", "kind.CPU"),
+        ("isinstance(space, NasBench201Space)", "isinstance NasBench201Space"),
+        ("type(space) is NasBench201Space", "isinstance NasBench201Space"),
+        ("issubclass(space, NasBench201Space)", "isinstance NasBench201Space"),
+    ],
+)
+def test_a_comparison_outside_its_room_is_seen(test: str, seen: str) -> None:
+    module = parsed(f"KINDS = {{'cuda', 'gpu'}}\ndef f(device, space):\n    return {test}\n")
+    assert seen in {one.what for one in concrete_tests(module)}
+
+
+def test_a_pattern_outside_its_room_is_seen() -> None:
+    source = "match space:\n    case NasBench201Space():\n        pass\n    case 'cpu':\n        pass\n"
+    assert {one.what for one in concrete_tests(parsed(source))} == {"isinstance NasBench201Space", "'cpu'"}
+
+
+def parsed(source: str) -> Module:
+    imported = {
+        "NasBench201Space": ("fleetfront.spaces.nasbench201.space", "NasBench201Space"),
+        "kind": ("fleetfront.profilers.cpu", "kind"),
+    }
+    return Module("fleetfront.cli.x", "cli/x.py", source, ast.parse(source), imported)
+
+
+def test_one_loop_measures() -> None:
+    def calls_an_agent(module: Module) -> bool:
+        calls = (n.func for n in ast.walk(module.tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute))
+        return any(call.attr == "run" and re.search(r"agent(\(.*\))?$", ast.unparse(call.value)) for call in calls)
+
+    found = {m.path for m in modules().values() if not m.path.startswith("testing/") and calls_an_agent(m)}
+    assert found == LOOPS.keys(), "give Campaign another task or option instead of a loop beside it"
+
+
+def test_one_reader_makes_numbers_of_samples() -> None:
+    def looks(module: Module) -> bool:
+        names = {n.attr for n in ast.walk(module.tree) if isinstance(n, ast.Attribute)}
+        return not module.path.startswith("profilers/") and not names.isdisjoint({"measurements", "pieces"})
+
+    found = {module.path for module in modules().values() if looks(module)}
+    assert found == LOOKS_AT_ROWS.keys(), "ask profilers/reading, which leaves the same visits out for everybody"
 
 
 # How long files and functions are, and who needs them.
