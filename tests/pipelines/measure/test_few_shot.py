@@ -1,6 +1,7 @@
 """Ten real measurements of this machine, and everything else from devices that nobody measured here."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from fleetfront.predictors.operators.work import NetworkWork
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock, Tier
+from fleetfront.spaces.base import Genotypes
 from fleetfront.spaces.catalogue import load_space
+from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -71,21 +74,27 @@ def test_a_table_of_some_networks_becomes_a_model_of_all(tmp_path, capsys) -> No
     assert "measured under litert" in capsys.readouterr().err
 
 
+def know_four_devices(space: NasBench201Space, folder: Path) -> tuple[Genotypes, list[str]]:
+    """Import a table of four made-up devices, a to d; its networks. No device is estimated beside so many."""
+    genotypes = np.unique(space.sample(130, np.random.default_rng(5)), axis=0)
+    genotypes = genotypes[~space.disconnected(genotypes)]
+    macs, archs = np.asarray(space.macs(genotypes)), space.arch_ids(genotypes)
+    ms = np.stack([1 + i + macs / (1 + i) / 1e7 for i in range(4)], axis=1)
+    timed = [",".join([arch, *map(str, row)]) for arch, row in zip(archs, ms, strict=True)]
+    known = folder / "known.csv"
+    known.write_text("\n".join(["arch,lat_a,lat_b,lat_c,lat_d", *timed]) + "\n")
+    assert main(["import", "table", str(known), "--space", space.name, "--unit", "ms"]) == 0
+    return genotypes, archs
+
+
 def test_energies_of_some_networks_become_a_model_of_all(tmp_path, capsys) -> None:
     space = load_space("nasbench201")
-    rng = np.random.default_rng(5)
-    genotypes = np.unique(space.sample(130, rng), axis=0)
-    genotypes = genotypes[~space.disconnected(genotypes)]
+    genotypes, archs = know_four_devices(space, tmp_path)
     macs = np.asarray(space.macs(genotypes))
-    ms = np.stack([1 + i + macs / (1 + i) / 1e7 for i in range(4)], axis=1)
-    archs = space.arch_ids(genotypes)
-    known, new = tmp_path / "known.csv", tmp_path / "new.csv"
-    timed = [",".join([arch, *map(str, row)]) for arch, row in zip(archs, ms, strict=True)]
-    known.write_text("\n".join(["arch,lat_a,lat_b,lat_c,lat_d", *timed]) + "\n")
     millijoules = 3 + macs / 5e6
+    new = tmp_path / "new.csv"
     rows = [f"{arch},{value}" for arch, value in zip(archs[:20], millijoules, strict=False)]
     new.write_text("\n".join(["arch,energy_my_board", *rows]) + "\n")
-    assert main(["import", "table", str(known), "--space", space.name, "--unit", "ms"]) == 0
     energy = ["--space", space.name, "--metric", "energy"]
     assert main(["import", "table", str(new), *energy, "--unit", "mJ"]) == 0
     command = ["predict", *energy, "--device", "my_board", "--accuracy", "none", "--json", *archs[60:64]]
@@ -124,6 +133,7 @@ def test_networks_that_were_measured_here_are_learnt_as_this_projects_files(tmp_
 
 def test_ten_equal_values_are_learnt_and_said(tmp_path, capsys) -> None:
     space = load_space("nasbench201")
+    know_four_devices(space, tmp_path)
     cells = space.every()[~space.disconnected(space.every())][::1500]
     table = tmp_path / "table.csv"
     table.write_text("\n".join(["arch,lat_my_board", *(f"{arch},12.5" for arch in space.arch_ids(cells))]) + "\n")
