@@ -87,7 +87,7 @@ def ofa_targets(workspace):
 
 def ofa(arguments, name="modnas:steps=400,round_steps=10,devices=8"):
     """All devices of w1.2: a generator beside a search, both with 20,000 accuracies; hypervolumes of their answers."""
-    from fleetfront.search.generators.answers import front_of, within_limit
+    from fleetfront.search.generators.answers import front_of
 
     with tempfile.TemporaryDirectory() as folder:
         space, targets = ofa_targets(Workspace(Path(folder)))
@@ -101,18 +101,13 @@ def ofa(arguments, name="modnas:steps=400,round_steps=10,devices=8"):
         started = time.perf_counter()
         run_search(problem, strategy, name=name, seed=arguments.seed)
         seconds, generator = time.perf_counter() - started, strategy.generator
-        shares, times, one = {"generate": [], "generator alone": []}, [], []
+        generator.save(kept_generator(arguments.seed))
+        shares = {"generate": [], "generator alone": []}
         for i, target in enumerate(targets):
             for label, pooled in (("generate", True), ("generator alone", False)):
-                began = time.perf_counter()
                 rows = front_of(generator, [target.cost], pooled=pooled).genotypes
-                times.append(time.perf_counter() - began)
                 values = np.stack([target.cost.predict(rows).mean, FULL - accuracy.predict(rows).mean], axis=1)
                 shares[label].append(100 * hypervolume(values, references[i]) / theirs[i])
-            limit = float(np.median(target.cost.predict(rows).mean))
-            began = time.perf_counter()
-            within_limit(generator, [target.cost], limit)
-            one.append(time.perf_counter() - began)
         return {
             "strategy": name,
             "devices": len(targets),
@@ -125,9 +120,44 @@ def ofa(arguments, name="modnas:steps=400,round_steps=10,devices=8"):
                 float(np.mean(100 * np.array(hypervolumes(problem, references)) / theirs)), 3
             ),
             "training_seconds": round(seconds, 1),
-            "one_answer_seconds_median": round(float(np.median(one)), 3),
-            "front_seconds_median": round(float(np.median(times)), 3),
+            **timed_answers(generator, targets),
         }
+
+
+def kept_generator(seed):
+    """Where ``ofa`` leaves its generator for ``ofa-answers``."""
+    folder = Path(tempfile.gettempdir()) / f"fleetfront-ofa-{seed}"
+    folder.mkdir(exist_ok=True)
+    return folder / "generator.safetensors"
+
+
+def timed_answers(generator, targets):
+    """Seconds of one answer (a limit in the middle of the front) and of a front: medians over devices."""
+    from fleetfront.search.generators.answers import front_of, within_limit
+
+    one, fronts = [], []
+    for target in targets:
+        began = time.perf_counter()
+        cost = front_of(generator, [target.cost]).costs[:, 0]
+        fronts.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        within_limit(generator, [target.cost], float(np.median(cost)))
+        one.append(time.perf_counter() - began)
+    return {
+        "one_answer_seconds_median": round(float(np.median(one)), 3),
+        "front_seconds_median": round(float(np.median(fronts)), 3),
+    }
+
+
+def ofa_answers(arguments):
+    """How long answers take, of the generator that ``ofa`` left: for a machine that does nothing else."""
+    from fleetfront.search.generators.generator import load_generator
+
+    with tempfile.TemporaryDirectory() as folder:
+        space, targets = ofa_targets(Workspace(Path(folder)))
+        generator = load_generator(kept_generator(arguments.seed), space)
+        timed_answers(generator, targets[:2])
+        return {"devices": len(targets), **timed_answers(generator, targets)}
 
 
 def ofa_budgets(arguments, name="pnag"):
@@ -254,6 +284,7 @@ def gpt_row(extras, seed):
 SPACE_PARTS = {
     "pnag-networks": pnag_networks,
     "ofa": ofa,
+    "ofa-answers": ofa_answers,
     "ofa-budgets": ofa_budgets,
     "hwgpt": hwgpt,
     "hwgpt-energy": hwgpt_energy,

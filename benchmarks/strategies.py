@@ -34,7 +34,7 @@ DEFAULT = "surrogate"
 STRATEGIES = (
     DEFAULT,
     "surrogate:design=spread",
-    "surrogate:growth=0.02,least=2",
+    "surrogate:growth=0.04,least=4",
     "lamoo",
     "lamoo:selection=path",
     "lamoo:sampling=cma",
@@ -148,9 +148,9 @@ def _line(problem, budget, strategy, rows, default):
         line["default_minus_it"] = round(float(np.median(ours) - np.median(theirs)), 3)
         line["p"] = round(float(mannwhitneyu(ours, theirs, alternative="two-sided").pvalue), 4)
     for key in [key for key in next(iter(rows.values())) if key.startswith("accuracies_to")]:
-        told = [row[key] for row in rows.values()]
         # A run that never got there took more than all.
-        line[key] = None if None in told else float(np.median(told))
+        told = float(np.median([np.inf if row[key] is None else row[key] for row in rows.values()]))
+        line[key] = told if np.isfinite(told) else None
     if strategy == DEFAULT and (problem, budget) in BARS:
         line["bar"] = BARS[problem, budget]
     line["cpu_seconds"] = round(float(np.median([row["cpu_seconds"] for row in rows.values()])), 1)

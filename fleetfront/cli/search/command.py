@@ -26,7 +26,7 @@ from fleetfront.cli.options import (
     split_names,
     store_path,
 )
-from fleetfront.cli.search.text import show_strategies
+from fleetfront.cli.search.text import show_strategies, tell_idle
 from fleetfront.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -168,6 +168,7 @@ def search(
     options = _options(accuracy, strategy, evaluations, seed, extras, fixed, excluded, start_from, searched)
     options = replace(options, share=share, explain=True, retry_failed=retry_failed)
     with progress(quiet) as shown, _judges(workers, accuracy, trust_network) as judges:
+        tell_idle(options.strategy, judges.processes)
         # A table tells which networks latencies are wanted of; what takes longer waits until the devices are known.
         known = _accuracy(accuracy, images, family, judges, shown) if _is_quick(accuracy) else None
         targets, devices = _targets(models, searched, limits, extras, known)

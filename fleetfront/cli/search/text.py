@@ -99,6 +99,19 @@ def precisions_option(fronts: Fronts) -> str:
     return "" if found in ([], ["fp32"]) else f" --precisions {','.join(found)}"
 
 
+def tell_idle(strategy: object, processes: int) -> None:
+    """Say how so many processes that judge accuracies all have work, where ``surrogate`` asks for fewer networks at a
+    time."""
+    from fleetfront.search.strategies.surrogate import SurrogateSettings
+
+    least = SurrogateSettings().least
+    if strategy == "surrogate" and processes > least:
+        hint(
+            f"surrogate asks for {least} networks at a time, later for 2 % of what is known: with --strategy "
+            f"surrogate:least={processes} all {processes} processes have work, and another front is found."
+        )
+
+
 def show_strategies() -> None:
     """Print what ``--strategy`` takes."""
     from fleetfront.search.strategies.catalogue import describe_strategies

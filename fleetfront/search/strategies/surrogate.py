@@ -65,8 +65,8 @@ class SurrogateSettings:
 
     first: Count = 16
     design: Literal["auto", "spread", "macs"] = "auto"
-    growth: Share = 0.04
-    least: Count = 4
+    growth: Share = 0.02
+    least: Count = 2
     most: Count = 32
     batch: CountOrNone = 0
     refit: Positive = 1.25

@@ -8,7 +8,7 @@ import pytest
 
 from fleetfront.cli.main import main
 from fleetfront.cli.search.command import _barred, _held
-from fleetfront.cli.search.text import next_search
+from fleetfront.cli.search.text import next_search, tell_idle
 from fleetfront.errors import InputError
 from fleetfront.spaces.catalogue import load_space
 
@@ -124,6 +124,14 @@ def test_sizes_are_shown_in_mebibytes_with_where_they_come_from(
     assert "Size is that of the file that the device is handed, estimated from written ones to" in shown.err
     assert main([*told, "--limit", "size=24MiBB"]) == 2
     assert "or with a unit: --limit size=4MiB" in capsys.readouterr().err
+
+
+def test_more_processes_than_networks_a_batch_are_told_how_to_have_work(capsys: pytest.CaptureFixture[str]) -> None:
+    for strategy, processes in (("surrogate", 2), ("surrogate:least=8", 8), ("hybrid", 8)):
+        tell_idle(strategy, processes)
+    assert not capsys.readouterr().err
+    tell_idle("surrogate", 8)
+    assert "--strategy surrogate:least=8 all 8 processes have work" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_slip_in_a_strategys_name_is_told_before_anything_else(capsys: pytest.CaptureFixture[str]) -> None:
