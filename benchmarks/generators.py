@@ -7,7 +7,8 @@ A part is followed by its seed (and, for ``unmet``, the device); each takes a mi
 ``hull`` (what weighted sums can reach at most), ``nb201`` and ``published`` (13 devices, 500 counted accuracies),
 ``unmet`` (a device left out, ten latencies, no further accuracy), ``variants`` (untrained, gradients,
 samplers), ``budgets`` and ``published-budgets`` (PNAG on NAS-Bench-201), ``ofa`` (w1.2, all devices),
-``ofa-answers`` (how long those of the generator that ``ofa`` left take), ``ofa-budgets`` (PNAG on eight of these), ``hwgpt`` and ``hwgpt-energy``, ``pnag-networks``.
+``ofa-answers`` (how long those of the generator that ``ofa`` left take), ``ofa-budgets``
+(PNAG on eight of these), ``hwgpt`` and ``hwgpt-energy``, ``pnag-networks``.
 
 Accuracies are counted in total over all devices. Hypervolume: latency and error scaled to 0 .. 1 over the whole table,
 reference (1, 1), as a share of that of the true front. Settings were chosen with seed 100.
