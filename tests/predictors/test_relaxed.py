@@ -93,7 +93,7 @@ def test_relaxed_costs_are_centred_as_predictions_are() -> None:
     centred = CalibratedTable(MINI, replace(fit, between_sittings=replace(fit.between_sittings, level=-0.2)))
     found = centred.relaxed(one_hot(MINI, rows)).numpy()
     assert np.allclose(found, centred.predict(rows).mean, rtol=1e-4)
-    assert np.allclose(found / CalibratedTable(MINI, fit).predict(rows).mean, np.exp(-0.2 * 0.2), rtol=1e-4)
+    assert np.allclose(found / CalibratedTable(MINI, fit).predict(rows).mean, np.exp(-0.2 * 0.45), rtol=1e-4)
 
 
 def test_few_shot_models_of_live_networks_have_gradients() -> None:

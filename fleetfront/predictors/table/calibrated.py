@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Architectures at a time where each needs many numbers (block indices, features): those stay in the cache.
 _CHUNK = 8192
 #: Networks of which so much of a machine's wandering is felt are large: those beyond about 5 MiB of weights.
-_LARGE = 0.6
+_LARGE = 0.725
 #: Networks whose weights are counted to see whether a space's networks are alike, and what share of a machine's
 #: wandering they may differ by to be.
 _LOOKED_AT, _ALIKE = 64, 0.05

@@ -94,13 +94,13 @@ def test_the_spread_around_one_sitting_is_that_of_two() -> None:
 def test_networks_that_caches_hold_wander_less() -> None:
     mean, sizes = np.full(5, 10.0), np.array([0.1, 2.0, 5.0, 12.0, 90.0]) * 2**20
     std = TYPICAL_SPREAD.widen(mean, np.zeros(5), sizes)
-    assert std[0] == std[1] < 0.3 * std[3] < std[2] < std[3] == std[4]
+    assert std[0] == std[1] < 0.5 * std[3] < std[2] < std[3] == std[4]
 
 
 def test_a_level_reaches_small_networks_as_far_as_they_move() -> None:
     sizes = np.array([SMALL, LARGE])
-    np.testing.assert_allclose(moving_share(sizes), [0.2, 1.0])
-    np.testing.assert_allclose(np.log(replace(TYPICAL_SPREAD, level=-0.05).at_level(sizes)), [-0.01, -0.05])
+    np.testing.assert_allclose(moving_share(sizes), [0.45, 1.0])
+    np.testing.assert_allclose(np.log(replace(TYPICAL_SPREAD, level=-0.05).at_level(sizes)), [-0.0225, -0.05])
 
 
 def test_timer_and_launch_keep_tiny_files_honest() -> None:
