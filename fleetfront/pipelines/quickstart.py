@@ -54,8 +54,8 @@ CORES = min(2, os.cpu_count() or 1)
 TRAINING = TrainingSettings(epochs=3, batch_size=32, random_subnets=1, smallest_every=16, threads=CORES)
 
 #: Together with a minute of training, all fits into five minutes on two slow cores.
-PROFILE_BUDGET = Budget("quickstart", 20.0)
-EVALUATIONS = 28
+PROFILE_BUDGET = Budget("quickstart", 17.0)
+EVALUATIONS = 24
 STRATEGY = "surrogate"
 PICKS = 3
 
