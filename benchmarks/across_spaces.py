@@ -17,6 +17,7 @@ from typing import Any
 import machine
 import numpy as np
 from note10 import default_data
+from operator_fit import fit_operators
 from operator_models import SOURCE, STRENGTH, start_of
 from transfer import PI5, family, read_tables
 
@@ -25,7 +26,6 @@ from fleetfront.pipelines.fit.teachers import noisy_latency_ms
 from fleetfront.predictors.few_shot.cost_model import mix
 from fleetfront.predictors.few_shot.model import KnownTable, Teacher
 from fleetfront.predictors.few_shot.posterior import fit_posterior, found_step, least_latency
-from fleetfront.predictors.operators.fit import fit_operators
 from fleetfront.predictors.operators.model import OperatorModel, operator_models
 from fleetfront.predictors.operators.work import Mode, NetworkWork
 from fleetfront.spaces.catalogue import load_space

@@ -24,12 +24,12 @@ import numpy as np
 import xgboost
 from fbnet_networks import read_fbnet
 from note10 import default_data
+from operator_fit import Start, fit_operators
 from scipy.stats import norm, spearmanr
 
 from fleetfront.device_configs.facts import DeviceConfig
 from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.predictors.operators import model as operator_model
-from fleetfront.predictors.operators.fit import Start, fit_operators
 from fleetfront.predictors.operators.model import Check, OperatorModel, operator_models
 from fleetfront.predictors.operators.work import Mode, NetworkWork
 from fleetfront.quantities import Z90

@@ -2,7 +2,8 @@
 
 ``T = (launches^p + (batch * work)^p)^(1/p)``: with p = 1 overhead and work add up, as where one thread does both; with
 a large p the longer of the two counts, as where a GPU works off a queue that the CPU fills. Coefficients are fitted to
-public tables of another space by ``operators.fit`` and shipped in ``operator_models``, with the errors found there.
+public tables of another space by ``benchmarks/operator_fit.py`` and shipped in ``operator_models``, with the errors
+found there.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import pytest
 
 from fleetfront.device_configs.loader import load_device
 from fleetfront.predictors.base import GraphCost
-from fleetfront.predictors.operators.fit import Start, fit_operators
 from fleetfront.predictors.operators.model import (
     LEVEL_STD_OF_QUEUES,
     UNCHECKED_STD,
@@ -14,7 +13,7 @@ from fleetfront.predictors.operators.model import (
     OperatorModel,
     operator_models,
 )
-from fleetfront.predictors.operators.work import Mode, NetworkWork
+from fleetfront.predictors.operators.work import NetworkWork
 from fleetfront.quantities import Tier
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_w12
@@ -89,28 +88,6 @@ def test_json_reads_back_equal() -> None:
         assert again.to_json() == model.to_json()
     with pytest.raises(ValueError, match="schema"):
         OperatorModel.from_json({"schema": "other/1"})
-
-
-def test_a_fit_recovers_a_device_from_whole_networks(work: NetworkWork) -> None:
-    space = ofa_mbv3_w12()
-    done = work(space.sample(400, np.random.default_rng(1)))
-    truth = operator_models()["titan_rtx_32"]
-    tables = {batch: truth.latency_ms(done, batch) for batch in (1, 32)}
-    fitted = fit_operators(
-        done,
-        tables,
-        Start(0.04, 5e-4, 0.01, True),
-        hardware="copy",
-        settings=("copy",),
-        mode=Mode.LIVE,
-        fitted_on="itself",
-        fitted_space=space.name,
-        strength=0.001,
-    )
-    fresh = work(space.sample(200, np.random.default_rng(2)))
-    for batch in (1, 8, 32):
-        ratio = fitted.latency_ms(fresh, batch) / truth.latency_ms(fresh, batch)
-        np.testing.assert_allclose(ratio, 1, atol=0.1 if batch == 8 else 0.03)
 
 
 def test_an_estimate_that_its_data_sheet_contradicts_is_refused() -> None:
