@@ -80,6 +80,7 @@ class Sources:
     _spaces: dict[str, SearchSpace | None] = field(default_factory=dict)
     _openers: dict[str, ModelOpener] = field(default_factory=dict)
     _models: dict[tuple[object, ...], DeviceModel | None] = field(default_factory=dict)
+    _opened: dict[tuple[str, int], DeviceModel | None] = field(default_factory=dict)
     _configs: dict[str, DeviceConfig | None] = field(default_factory=dict)
     _labels: dict[tuple[str, str], str] | None = None
 
@@ -170,6 +171,12 @@ class Sources:
                 self.note(known.error)
 
     def _open(self, space: SearchSpace, known: Known) -> DeviceModel | None:
+        """The model of one of ``known``, made once, whatever names and clocks it is asked for by."""
+        if (space.name, id(known)) not in self._opened:
+            self._opened[space.name, id(known)] = self._made(space, known)
+        return self._opened[space.name, id(known)]
+
+    def _made(self, space: SearchSpace, known: Known) -> DeviceModel | None:
         opener = self._openers.setdefault(space.name, ModelOpener(space, self.store_path))
         try:
             return opener.open(known)
