@@ -53,11 +53,13 @@ FEWEST_ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How long a profile may take in all, making the files included, and how many networks it calibrates on."""
+    """How long a profile may take in all, making the files included, and how many networks it calibrates on and is
+    judged by."""
 
     name: str
     seconds: float
     calibration: int = 20
+    validation: int = 50
 
 
 #: On a two-core x86 machine a round of ``ofa-mbv3-w1.0`` (186 blocks, 70 networks) takes 10 to 20 s.
@@ -173,7 +175,7 @@ def profile_space(
         budget: seconds in all, over all sessions of the campaign.
         rounds: at most so many complete rounds.
         rule: asked after each round; None measures until the budget or the rounds end it.
-        options: what is planned; the default takes the number of calibration networks from the budget.
+        options: what is planned; the default takes the numbers of networks from the budget.
         clock: what rule and verdict look at; the default is the agent's first. All of its clocks are stored.
         workspace: where model files and the locks of devices are kept.
         open_agent: who measures, and holds the device meanwhile; the default is ``open_device``.
@@ -186,7 +188,7 @@ def profile_space(
         DeviceError: the device is lost or was too hot, or another process measures it.
     """
     began = working_s()
-    chosen = options or PlanOptions(calibration=budget.calibration)
+    chosen = options or PlanOptions(calibration=budget.calibration, validation=budget.validation)
     check_clock(target, clock)
     place = workspace or Workspace.default()
     suffix, write = file_writer(target)
