@@ -20,7 +20,7 @@ from fleetfront.profilers.store.store import Store
 from fleetfront.report.gather import gather_report
 from fleetfront.search.fronts_file import load_fronts
 from fleetfront.search.problem import ProblemTarget
-from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini64
 from fleetfront.spaces.ofa_resnet50.space import ofa_resnet_mini
 from fleetfront.spaces.supernet.subnets import largest, smallest, untrained
 from fleetfront.spaces.supernet.training import TrainingSettings
@@ -41,9 +41,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Quickstar
             root / "out",
             workspace=workspace,
             store=store,
-            space=ofa_mbv3_mini(),
+            space=ofa_mbv3_mini64(),
             settings=TrainingSettings(epochs=1),
-            budget=Budget("test", 3.0, calibration=10, validation=8),
+            budget=Budget("test", 8.0, calibration=10),
             evaluations=EVALUATIONS,
         )
     return workspace, story
