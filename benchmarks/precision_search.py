@@ -1,24 +1,19 @@
-"""Search precision with the network, against searching in fp32 and quantising what was found; judge what int8 costs.
+"""Profile both precisions of a space that is searched in them, and judge what int8 costs in accuracy and in time.
 
 On handwritten digits, with a supernet of ofa-mbv3-mini trained before and a profile of this machine's CPU in both
-precisions, one campaign after the other:
+precisions, one campaign after the other. ``precision_joint.py`` searches with them.
 
-- search: with the same number of accuracies asked for, the front of a joint search and the front of a search in fp32
-  with the int8 forms of its networks beside it. Both hypervolumes are of times and accuracies as the searches know
-  them and, of the first seed, with int8 accuracies measured: every int8 file of both, on the images of the search.
 - drops: the drop learnt from networks of one draw against that of the int8 files of other networks, on the images that
   it was learnt on and on held-out ones.
 - files: pairs of float and int8 model files, predicted by operator costs and timed.
 
     python benchmarks/precision_search.py --work DIR --weights digits.safetensors --stage profile --runtime litert
     python benchmarks/precision_search.py --work DIR --weights digits.safetensors --stage drops     # repeat until done
-    python benchmarks/precision_search.py --work DIR --weights digits.safetensors --stage search
     python benchmarks/precision_search.py --work DIR --stage files --models FOLDER
 """
 
 import argparse
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,20 +25,14 @@ from fleetfront.cli.console import progress
 from fleetfront.datasets import Dataset, Split, load_images
 from fleetfront.deploy.formats import FORMATS
 from fleetfront.pipelines.fit.fit import fit_target
-from fleetfront.pipelines.fleet import fleet_targets
 from fleetfront.pipelines.measure.profile import Budget, profile_space
-from fleetfront.pipelines.precision_drops import NETWORKS, accuracy_in_precisions, draw_networks, judge_files
-from fleetfront.pipelines.search import SearchOptions, search_space
+from fleetfront.pipelines.precision_drops import NETWORKS, draw_networks, judge_files
 from fleetfront.predictors.accuracy.precisions import Drop
-from fleetfront.predictors.accuracy.supernet import SupernetAccuracy
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Z90, Clock, Tier
-from fleetfront.search.front import area, target_front
-from fleetfront.search.results import Fronts
 from fleetfront.spaces.base import SupernetSpace
 from fleetfront.spaces.catalogue import load_space
-from fleetfront.spaces.precisions import with_precisions
 from fleetfront.spaces.supernet.checkpoints import load_supernet
 from fleetfront.spaces.supernet.subnets import Supernet
 from fleetfront.targets import Target
@@ -52,9 +41,10 @@ from fleetfront.workspace import Workspace
 SPACE, SIDE = "ofa-mbv3-mini", 32
 RUNTIMES = {"onnxruntime": "onnx", "litert": "tflite"}
 PRECISIONS = ("fp32", "int8")
-EVALUATIONS, SEEDS, STRATEGY = 300, (0, 1, 2), "surrogate"
 #: Networks whose int8 files nothing was learnt from, and the seed of their draw.
 HELD_OUT, SEED = 25, 1
+#: Coverage is told of intervals of fewer images.
+_MOST_IMAGES = 5
 #: Visits of each file.
 ROUNDS = 20
 #: Float and int8 file of one model each.
@@ -65,7 +55,6 @@ PAIRS = (
     ("vww_96_float.tflite", "vww_96_int8.tflite"),
 )
 BARS = {
-    "joint hypervolume over that of fp32, then int8": 1.0,
     "drops within their interval": (0.85, 0.95),
     "predicted over measured ratio of latencies, worst pair": 0.15,
 }
@@ -105,6 +94,12 @@ def drops(folder: Path, supernet: Supernet, images: Dataset) -> dict[str, Any]:
                 "files": len(files),
                 "images": files[0].images,
                 "within": float(np.mean([abs(one.drop - drop.points) <= Z90 * drop.std for one in files])),
+                # Drops are whole images, so that an interval covers in steps.
+                "interval_in_images": Z90 * drop.std * files[0].images / 100,
+                "within_images": {
+                    str(most): float(np.mean([abs(one.correct_in_float - one.correct) <= most for one in files]))
+                    for most in range(_MOST_IMAGES)
+                },
                 **_spread([one.drop for one in files]),
                 "median_by_format": {
                     kind.name: float(np.median([one.drop for one in files if one.format == kind.name]))
@@ -114,115 +109,6 @@ def drops(folder: Path, supernet: Supernet, images: Dataset) -> dict[str, Any]:
             }
             for name, files in judged.items()
         },
-    }
-
-
-def compare(
-    folder: Path, weights: Path, supernet: Supernet, images: Dataset, seeds: Sequence[int], measured: bool
-) -> dict[str, Any]:
-    """Hypervolumes of both ways, of every seed and runtime."""
-    workspace, rows = Workspace(folder), []
-    for seed in seeds:
-        fronts = {way: searched(folder, weights, supernet, images, way, seed) for way in ("fp32", "joint")}
-        for runtime in RUNTIMES:
-            device = f"cpu-{runtime}"
-            joint, floats = (fronts[way].device(device) for way in ("joint", "fp32"))
-            drop = fronts["joint"].drops["int8"]["points"]
-            costs = fleet_targets(
-                [f"cpu/{runtime}"], with_precisions(load_space(SPACE), PRECISIONS), {}, workspace=workspace
-            )[0].cost
-            own = {point.arch: (point.latency_ms, point.accuracy) for point in joint.points}
-            spelled = [f"{point.arch}@int8" for point in floats.points]
-            narrow = costs.predict(with_precisions(load_space(SPACE), PRECISIONS).parse(spelled)).mean
-            then = {f"{point.arch}@fp32": (point.latency_ms, point.accuracy) for point in floats.points}
-            then |= {
-                f"{point.arch}@int8": (float(ms), point.accuracy - drop)
-                for point, ms in zip(floats.points, narrow, strict=True)
-            }
-            row = {"seed": seed, "runtime": runtime, **_volumes(own, then)}
-            row["int8_on_joint_front"] = _int8_of(own)
-            row["fp32_alone_over_then"] = _volumes(
-                {name: point for name, point in then.items() if name.endswith("fp32")}, then
-            )["joint_over_then"]
-            if measured and seed == SEEDS[0]:
-                row["int8_measured"] = _volumes(
-                    *(_with_measured(folder, supernet, images, points, RUNTIMES[runtime]) for points in (own, then))
-                )
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-    ratios = [row["joint_over_then"] for row in rows]
-    return {
-        "evaluations": EVALUATIONS,
-        "seeds": len(seeds),
-        "strategy": STRATEGY,
-        "rows": rows,
-        **_spread(ratios),
-        "least": min(ratios),
-    }
-
-
-def searched(folder: Path, weights: Path, supernet: Supernet, images: Dataset, way: str, seed: int) -> Fronts:
-    """The fronts of both runtimes by one search."""
-    workspace, plain = Workspace(folder), load_space(SPACE)
-    space = with_precisions(plain, PRECISIONS) if way == "joint" else plain
-    accuracy: Any = SupernetAccuracy(supernet, images, f"supernet:{weights}", workspace)
-    with progress() as shown:
-        targets = fleet_targets([f"cpu/{runtime}" for runtime in RUNTIMES], space, {}, workspace=workspace)
-        if way == "joint":
-            accuracy = accuracy_in_precisions(
-                space,
-                accuracy,
-                targets,
-                {},
-                workspace=workspace,
-                progress=shown,  # type: ignore[arg-type]
-            )
-        options = SearchOptions(STRATEGY, EVALUATIONS, seed)
-        return search_space(space, targets, accuracy, options, out=folder / f"{way}-{seed}", progress=shown)
-
-
-def _with_measured(
-    folder: Path, supernet: Supernet, images: Dataset, points: dict[str, tuple[float, float]], kind: str
-) -> dict[str, tuple[float, float]]:
-    """The points on the front of ``points``, int8 ones with the accuracy of their file on the search's images."""
-    kept = _front(points)
-    archs = [name.removesuffix("@int8") for name in kept if name.endswith("@int8")]
-    with progress() as shown:
-        networks = supernet.space.parse(archs) if archs else np.zeros((0, len(supernet.space.choices)), np.int8)
-        judged = judge_files(
-            supernet, images, networks, "int8", [FORMATS[kind]], workspace=Workspace(folder), progress=shown
-        )
-    own = {f"{one.arch}@int8": 100 * one.correct / one.images for one in judged}
-    return {name: (ms, own.get(name, accuracy)) for name, (ms, accuracy) in kept.items()}
-
-
-def _front(points: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-    names, values = list(points), np.array(list(points.values()))
-    return {names[row]: points[names[row]] for row in target_front(values[:, 0], values[:, 1], None)}
-
-
-def _volumes(joint: dict[str, tuple[float, float]], then: dict[str, tuple[float, float]]) -> dict[str, float]:
-    """Hypervolumes against the slowest network of both and one point below the least accurate one."""
-    values = np.array([*joint.values(), *then.values()])
-    slowest, error = float(values[:, 0].max()), float(101 - values[:, 1].min())
-
-    def volume(points: dict[str, tuple[float, float]]) -> float:
-        found = np.array(list(_front(points).values()))
-        return float(area(found[:, 0], 100 - found[:, 1], slowest, error))
-
-    return {"joint": volume(joint), "then": volume(then), "joint_over_then": volume(joint) / volume(then)}
-
-
-def _int8_of(points: dict[str, tuple[float, float]]) -> dict[str, Any]:
-    """How much of a front int8 is, and from which to which latency."""
-    front = _front(points)
-    narrow = sorted(ms for name, (ms, _) in front.items() if name.endswith("@int8"))
-    reach = sorted(ms for ms, _ in front.values())
-    return {
-        "networks": len(front),
-        "int8": len(narrow),
-        "int8_ms": [narrow[0], narrow[-1]] if narrow else None,
-        "front_ms": [reach[0], reach[-1]],
     }
 
 
@@ -275,9 +161,6 @@ def _spread(values: Any) -> dict[str, float]:
 def missed(results: dict[str, Any]) -> list[str]:
     """The bars that the stages so far miss, in words."""
     found = {}
-    if "search" in results:
-        least = results["search"]["least"]
-        found[f"joint hypervolume {least:.4f} of that of fp32, then int8"] = least < 1
     if "drops" in results:
         low, high = BARS["drops within their interval"]  # type: ignore[misc]
         for name, one in results["drops"]["judged"].items():
@@ -293,11 +176,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="where profiles and answers are kept")
     parser.add_argument("--weights", type=Path, help="of `fleetfront train digits`")
-    parser.add_argument("--stage", choices=["profile", "drops", "search", "files"], required=True)
+    parser.add_argument("--stage", choices=["profile", "drops", "files"], required=True)
     parser.add_argument("--runtime", choices=list(RUNTIMES))
     parser.add_argument("--seconds", type=float, default=40.0)
-    parser.add_argument("--measured", action="store_true", help="measure int8 accuracies of the first seed's fronts")
-    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many searches of each way")
     parser.add_argument("--models", type=Path, help="folder of model files")
     parser.add_argument("--costs", type=Path, help="workspace with operator costs")
     options = parser.parse_args()
@@ -312,13 +193,10 @@ def main() -> None:
         space = load_space(SPACE)
         assert isinstance(space, SupernetSpace)
         supernet, images = load_supernet(options.weights, space), load_images("digits", SIDE)
-        if options.stage == "drops":
-            found = drops(options.work, supernet, images)
-        else:
-            found = compare(options.work, options.weights, supernet, images, SEEDS[: options.seeds], options.measured)
+        found = drops(options.work, supernet, images)
     path = RESULTS / "precision_search.json"
     before = json.loads(path.read_text()) if path.exists() else {}
-    results = {name: before[name] for name in ("search", "drops", "files") if name in before} | {options.stage: found}
+    results = {name: before[name] for name in ("drops", "files") if name in before} | {options.stage: found}
     print(", ".join(missed(results)) or "all bars met so far")
     write("precision_search", {"space": SPACE, "bars": BARS, "missed": missed(results), **results})
 
