@@ -4,6 +4,7 @@ narrow weights alone, are made of finished files: in ``quantise.onnx``, ``quanti
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 import numpy as np
@@ -174,6 +175,38 @@ def half_rounded(graph: Graph) -> Graph:
         return as_half(name, array).astype(np.float32) if array.dtype == np.float32 else array
 
     return folded.rewrite(keep, inputs=declare, weights=weight)
+
+
+def shaken(graph: Graph, seed: int, larger: float) -> Graph:
+    """The network with each product and mean off as if its terms were added up in another order, in steps ``larger``
+    times those of float32.
+
+    Of k terms that order may cost sqrt(k) half steps; one sign for all elements of a result is the worst that many
+    equal pixels make of it.
+    """
+    rng = np.random.default_rng(seed)
+
+    def keep(writer: Rewriter, operator: Operator) -> None:
+        writer.keep(operator)
+        terms = _terms(graph, operator)
+        if terms > 1:
+            off = larger * float(np.finfo(np.float32).epsneg) * np.sqrt(terms) * rng.choice((-1, 1))
+            factor = writer.weight(f"{operator.outputs[0]}/factor", np.array([1 + off], np.float32))
+            name = writer.add("multiply", [writer.now(operator.outputs[0]), factor], f"{operator.outputs[0]}/shaken")
+            writer.stand_in(operator.outputs[0], name)
+
+    return graph.rewrite(keep)
+
+
+def _terms(graph: Graph, operator: Operator) -> float:
+    """Numbers that are added up for an element of a product or a mean; 1 for other operators."""
+    if family_of(operator.family).is_weighted and operator.inputs[1] in graph.weights:
+        weight = graph.weights[operator.inputs[1]]
+        return weight.size / len(weight)
+    if operator.family in ("global_average_pool", "average_pool2d"):
+        sizes = (math.prod(map(int, graph.tensors[name].shape)) for name in (operator.inputs[0], operator.outputs[0]))
+        return next(sizes) / next(sizes)
+    return 1.0
 
 
 def half_throughout(graph: Graph) -> Graph:

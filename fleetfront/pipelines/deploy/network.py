@@ -23,7 +23,6 @@ from fleetfront.deploy.quantise.rounding import misrounded
 from fleetfront.deploy.writers.tflite.metadata import FileDescription
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.graphs.graph import Graph
-from fleetfront.pipelines.deploy.halves import within_half
 from fleetfront.pipelines.deploy.judging import (
     check_bars,
     nobody_knows_the_drop,
@@ -31,6 +30,7 @@ from fleetfront.pipelines.deploy.judging import (
     prove_float_form,
     prove_narrow_weights,
 )
+from fleetfront.pipelines.deploy.limits import float_limit, within_half
 from fleetfront.pipelines.deploy.records import Network, Recipe, WrittenFile
 from fleetfront.pipelines.deploy.reference import Reference, reference_of, torch_network, vectors_of
 from fleetfront.pipelines.deploy.weights import Weights, first_images
@@ -109,6 +109,20 @@ def check_images(network: Network, recipe: Recipe) -> None:
 
 
 def _written(
+    network: Network, reference: Reference, kind: FileFormat, precision: str, recipe: Recipe, folder: Path
+) -> WrittenFile:
+    try:
+        return _within(network, reference, kind, precision, recipe, folder)
+    except BarMissed:
+        # Few networks need it, and torch is run again for it.
+        limit = float_limit(network, reference)
+        if limit <= recipe.spread_limits["fp32"]:
+            raise
+        own = replace(recipe, spread_limits={**recipe.spread_limits, "fp32": limit})
+        return _within(network, reference, kind, precision, own, folder)
+
+
+def _within(
     network: Network, reference: Reference, kind: FileFormat, precision: str, recipe: Recipe, folder: Path
 ) -> WrittenFile:
     graph = form_of(network, kind, precision, recipe.contract)

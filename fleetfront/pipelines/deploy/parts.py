@@ -28,7 +28,7 @@ from fleetfront.errors import BarMissed, InputError
 from fleetfront.files import write_whole
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy.bundling import measured_row, staging_folder, versions
-from fleetfront.pipelines.deploy.halves import half_limit_of_part
+from fleetfront.pipelines.deploy.limits import half_limit_of_part
 from fleetfront.pipelines.deploy.records import Measuring, WrittenFile
 from fleetfront.pipelines.deploy.timing import check_targets, measure_written
 from fleetfront.pipelines.measure.files import FileLatency

@@ -1,4 +1,4 @@
-"""Files in float16, held to what rounding to float16 costs their network, no more and no less."""
+"""Files of floats, held to what rounding costs their network, no more and no less."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from fleetfront.deploy.quantise.rounding import misrounded
 from fleetfront.errors import BarMissed
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.graphs.torch_module import TorchModule
-from fleetfront.pipelines.deploy.halves import MOST_LOST, half_limit
+from fleetfront.pipelines.deploy.limits import MOST_LOST, MOST_OFF, half_limit
 from fleetfront.pipelines.deploy.network import write_network
 from fleetfront.pipelines.deploy.records import Recipe
 from fleetfront.pipelines.deploy.weights import Weights
@@ -95,3 +95,19 @@ def test_limits_follow_the_cost_between_what_all_networks_lose_and_what_nobody_w
     assert half_limit(0.0) == half_limit(0.001) == SPREAD_LIMITS["fp16"]
     assert half_limit(0.01) == pytest.approx(0.03)
     assert half_limit(0.5) == half_limit(np.inf) == MOST_LOST
+
+
+@pytest.mark.parametrize(("off", "is_right"), [(2.0**-22, True), (2.0**-16, False)])
+def test_sums_in_another_order_are_right_where_the_network_makes_much_of_them(
+    off: float, is_right: bool, tmp_path: Path
+) -> None:
+    """The last bits of values that lie high change what is left of them by more than 1e-4."""
+    onnx, graph = ALL_FORMATS["onnx"], lifted(1000.0)
+    moved = (graph.weights["bias"] * (1 + off)).astype(np.float32)
+    other = replace(onnx, write=lambda one: onnx.write(replace(one, weights={**one.weights, "bias": moved})))
+    if is_right:
+        (file,) = write_network(graph, Weights(), [other], Recipe(), tmp_path).files
+        assert SPREAD_LIMITS["fp32"] < file.proof.relative_to_spread <= file.proof.limit <= MOST_OFF
+    else:
+        with pytest.raises(BarMissed, match="of what inputs change in the logits"):
+            write_network(graph, Weights(), [other], Recipe(), tmp_path)
