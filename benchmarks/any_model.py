@@ -35,7 +35,8 @@ from fleetfront.predictors.operators.cost_files import (
     load_costs,
     save_costs,
 )
-from fleetfront.predictors.operators.costs import GraphEstimate, OperatorCosts
+from fleetfront.predictors.operators.costs import OperatorCosts
+from fleetfront.predictors.operators.estimates import GraphEstimate
 from fleetfront.predictors.operators.samples import random_array
 from fleetfront.profilers.cpu.file_operators import time_file_operators
 from fleetfront.profilers.store.store import Store

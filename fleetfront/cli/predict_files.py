@@ -18,6 +18,7 @@ from fleetfront.targets import split_spelled
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.predict.predictions import FilePrediction, Refusal
+    from fleetfront.predictors.operators.estimates import OperatorPart
 
 #: Kinds of files that are read.
 _SUFFIXES = (".onnx", ".tflite")
@@ -268,6 +269,13 @@ def _made(spec: str, shapes: tuple[str, ...]) -> tuple[Any, Any]:
     return made, tuple(torch.empty(tuple(shape)) for shape in parse_shapes(shapes).values())
 
 
+def _told_fused(part: OperatorPart) -> str:
+    """How many operators are computed in it, and how many of these in part."""
+    if not part.fused:
+        return ""
+    return f" + {len(part.fused)} fused" + (f", {len(part.partly)} in part" if part.partly else "")
+
+
 def _tell_operators(row: FilePrediction) -> None:
     if not row.operators:
         return
@@ -277,7 +285,7 @@ def _tell_operators(row: FilePrediction) -> None:
     cells = [
         (
             shortened(part.name),
-            part.kind + (f" + {len(part.fused)} fused" if part.fused else ""),
+            part.kind + _told_fused(part),
             f"{part.ms:.4g}{'' if part.is_known else ' ?'}",
             f"{part.ms / row.latency_ms:.1%}",
             "█" * max(1, round(_BAR * part.ms / largest)),

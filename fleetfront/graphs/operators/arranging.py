@@ -145,6 +145,7 @@ def _onnx_reduce(file: OnnxEmitter, operator: Operator) -> None:
     file.node(kind, operator.inputs, operator.outputs, axes=list(said["axes"]), keepdims=int(said["keep"]))
 
 
+_ONNX_BLOCKS = {"depthtospace": "DepthToSpace", "spacetodepth": "SpaceToDepth"}
 _ONNX_REDUCTIONS = {"mean": "ReduceMean", "sum": "ReduceSum", "max": "ReduceMax", "min": "ReduceMin"}
 
 
@@ -156,6 +157,11 @@ def _onnx_rearranged(file: OnnxEmitter, operator: Operator) -> None:
     shape = [int(size) for size in operator.attributes["shapes"][0]]
     if function == "expand":
         file.node("Expand", [operator.inputs[0], file.constant(f"{output}.shape", np.array(shape, np.int64))], [output])
+        return
+    if function in _ONNX_BLOCKS and "block" in operator.attributes:
+        mode = {"mode": str(operator.attributes["mode"]).upper()} if "mode" in operator.attributes else {}
+        node = _ONNX_BLOCKS[function]
+        file.node(node, [operator.inputs[0]], [output], blocksize=int(operator.attributes["block"]), **mode)
         return
     steps = operator.attributes.get("steps", (1,) * len(shape))
     if function != "slice" or min(steps, default=0) < -1 or 0 in steps:

@@ -30,7 +30,7 @@ _ELEMENTWISE = _words("""
 """)
 _TESTS = _words("And Or Not Xor Equal Greater GreaterOrEqual Less LessOrEqual IsInf IsNaN")
 _REARRANGED = _words("""
-    CenterCropPad Col2Im Compress DepthToSpace Expand EyeLike Pad ReverseSequence SpaceToDepth Tile Trilu Upsample
+    CenterCropPad Col2Im Compress Expand EyeLike Pad ReverseSequence Tile Trilu Upsample
     GridSample AffineGrid RoiAlign
 """)
 _LOOKED_UP = _words("GatherElements GatherND OneHot ScatterElements ScatterND Scatter TensorScatter")
@@ -372,6 +372,7 @@ RULES: Mapping[str, Rule] = {
     "Resize": onnx_variants.plan_resize,
     "Slice": onnx_variants.plan_slice,
     "Gelu": onnx_variants.plan_gelu,
+    **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), onnx_variants.plan_blocks),
     **dict.fromkeys(("QuantizeLinear", "DynamicQuantizeLinear", "DequantizeLinear"), _quantise),
     **dict.fromkeys(_REARRANGED, _told("rearrange", 0)),
     **dict.fromkeys(_LOOKED_UP, _told("lookup")),

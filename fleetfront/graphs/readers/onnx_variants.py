@@ -56,6 +56,14 @@ def plan_slice(node: Node) -> Plan:
     return Plan("rearrange", node.operands(0), {"function": "slice", "steps": steps, **node.said()})
 
 
+def plan_blocks(node: Node) -> Plan:
+    """Channels that become finer pixels: the order of both is a mode; or pixels that become channels."""
+    said, mode = {"function": node.kind.lower(), "block": int(node.attributes["blocksize"])}, {}
+    if said["function"] == "depthtospace":
+        mode = {"mode": str(node.attributes.get("mode", "DCR")).lower()}
+    return Plan("rearrange", node.operands(0), {**said, **mode, **node.said()})
+
+
 def plan_gelu(node: Node) -> Plan:
     """By the error function, or by what comes near it."""
     how = str(node.attributes.get("approximate", "none"))

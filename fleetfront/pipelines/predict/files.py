@@ -31,7 +31,7 @@ from fleetfront.pipelines.predict.reasons import (
 from fleetfront.pipelines.predict.timed import Asked, Timed, timed_of
 from fleetfront.predictors.operators.classes import estimate_by_classes
 from fleetfront.predictors.operators.cost_files import StoredCosts, list_costs
-from fleetfront.predictors.operators.costs import GraphEstimate
+from fleetfront.predictors.operators.estimates import GraphEstimate
 from fleetfront.predictors.operators.model import OperatorModel, operator_models
 from fleetfront.profilers.file_facts import file_inputs, file_precision
 from fleetfront.profilers.kinds.catalogue import find_kind

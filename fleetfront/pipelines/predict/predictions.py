@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.errors import MissingDependency
-from fleetfront.predictors.operators.costs import OperatorPart
+from fleetfront.predictors.operators.estimates import OperatorPart
 from fleetfront.quantities import Tier
 from fleetfront.targets import Target
 
@@ -60,7 +60,14 @@ class FilePrediction:
             "tier": self.tier.value,
             "known_share": self.known_share,
             "operators": [
-                {"name": part.name, "kind": part.kind, "ms": part.ms, "known": part.is_known, "fused": list(part.fused)}
+                {
+                    "name": part.name,
+                    "kind": part.kind,
+                    "ms": part.ms,
+                    "known": part.is_known,
+                    "fused": list(part.fused),
+                    "fused_in_part": list(part.partly),
+                }
                 for part in self.operators
             ],
             "rest_ms": self.rest_ms,

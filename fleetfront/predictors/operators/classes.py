@@ -10,7 +10,7 @@ from fleetfront.graphs.graph import Graph
 from fleetfront.graphs.operators.base import CLASSES
 from fleetfront.graphs.operators.catalogue import family_of
 from fleetfront.graphs.prune import drop_unread
-from fleetfront.predictors.operators.costs import GraphEstimate, OperatorPart, unknown_spread
+from fleetfront.predictors.operators.estimates import GraphEstimate, OperatorPart, unknown_spread
 from fleetfront.predictors.operators.model import OperatorModel
 from fleetfront.predictors.operators.work import QUANTITIES, Mode, quantities_of
 

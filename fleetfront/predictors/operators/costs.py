@@ -15,6 +15,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from fleetfront.graphs.graph import Graph
+from fleetfront.predictors.operators.estimates import GraphEstimate, OperatorPart, joined_parts, unknown_spread
 from fleetfront.predictors.operators.kernels import FEATURES, Kernel, kernels_on
 from fleetfront.predictors.operators.rules import Group, Rules, group_kernels
 from fleetfront.predictors.operators.scales import (
@@ -31,7 +32,7 @@ from fleetfront.predictors.operators.scales import (
 from fleetfront.predictors.operators.surfaces import Surface
 from fleetfront.predictors.table.intervals import TYPICAL_SPREAD
 from fleetfront.predictors.trees import Trees
-from fleetfront.quantities import Z90, Clock, FloatArray
+from fleetfront.quantities import Clock, FloatArray
 from fleetfront.targets import Target
 
 #: Columns of a kind's roofline: a constant, then features.
@@ -80,8 +81,9 @@ _SORTING, _SORTING_MORE, _BEYOND = ("topk", "unique", "nonmaxsuppression", "loca
 #: What a cache leaves for weights moves with everything else that the machine does: networks of 2 to 3.4 million
 #: weights took 0 to 30 % less in another sitting, as if it held twice as many.
 _CACHE_MOVES = 2.0
-#: The factor that intervals reach either way where operators are unbounded: they refuse to say anything.
-_UNBOUNDED = 1000.0
+#: How far off what running anything costs may be, as a share: it was taken off each operator's file, so that chains of
+#: a hundred tiny ones are off by as much a hundred times. Two ways to tell it differed by a tenth to a quarter.
+_IDLE_UNSURE = 0.1
 
 
 def roofline_design(features: FloatArray) -> FloatArray:
@@ -222,52 +224,6 @@ class KindCosts:
 
 
 @dataclass(frozen=True, slots=True)
-class OperatorPart:
-    """The share of one operator, or fused group, in a network's time.
-
-    Attributes:
-        name, kind: of the first of the group; ``fused`` are the names of the others.
-        ms: its part, calibrated; of unknown ones the allowance.
-        is_known: whether its kind was measured at such sizes.
-        most_ms: what an unknown one may take, infinite where nobody can bound it.
-        is_beyond: whether its kind was measured, but only smaller.
-    """
-
-    name: str
-    kind: str
-    ms: float
-    is_known: bool
-    fused: tuple[str, ...] = ()
-    most_ms: float = 0.0
-    is_beyond: bool = False
-
-    @property
-    def is_bounded(self) -> bool:
-        """Tell whether anybody can say what it takes at most."""
-        return math.isfinite(self.most_ms)
-
-
-@dataclass(frozen=True, slots=True)
-class GraphEstimate:
-    """One inference of a graph: mean and standard deviation in ms, and its parts in the order of execution.
-
-    ``known_share`` of the time lies in operators that the costs know if all others take the most that they may: none
-    where nobody can bound them.
-    """
-
-    mean_ms: float
-    std_ms: float
-    parts: tuple[OperatorPart, ...]
-
-    @property
-    def known_share(self) -> float:
-        unknown = [part for part in self.parts if not part.is_known]
-        known = self.mean_ms - sum(part.ms for part in unknown)
-        whole = known + sum(max(part.ms, part.most_ms) for part in unknown)
-        return max(0.0, known / whole) if whole > 0 else 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class OperatorCosts:
     """The costs of operators on one target.
 
@@ -329,10 +285,11 @@ class OperatorCosts:
         spread = self.kind_spread((one, part.ms) for one, part in zip(firsts, parts, strict=True) if part.is_known)
         less, more = (float(self._in_caches(asked, factor).sum()) for factor in (1 / _CACHE_MOVES, _CACHE_MOVES))
         moved = abs(less - more) / 2
-        within = float(np.linalg.norm((spread, moved, self.scales.rms * mean, unknown_spread(mean, parts))))
+        idle = _IDLE_UNSURE * self.scales.base_ms * len(parts)
+        within = float(np.linalg.norm((spread, moved, idle, self.scales.rms * mean, unknown_spread(mean, parts))))
         weight_bytes = 4e6 * sum(map(four_byte_weights, kernels))
         (std,) = TYPICAL_SPREAD.widen(np.array([mean]), np.array([within]), np.array([weight_bytes]))
-        return GraphEstimate(mean, float(std), parts)
+        return GraphEstimate(mean, float(std), joined_parts(groups, parts))
 
     def _in_caches(self, asked: FloatArray, factor: float = 1.0) -> FloatArray:
         """Milliseconds of groups, float64[groups], if the cache of weights holds so many times what it was told to."""
@@ -373,12 +330,6 @@ def _most_of(kind: str) -> FloatArray:
     if word in _SIMPLE:
         return np.full(len(_MOST), _MOST_SIMPLE)
     return _MOST * (_SORTING_MORE if word in _SORTING else 1.0)
-
-
-def unknown_spread(mean_ms: float, parts: Sequence[OperatorPart]) -> float:
-    """Standard deviation in ms with which a 90 % interval holds the most that unknown parts may take."""
-    more = sum(max(part.ms, part.most_ms) for part in parts if not part.is_known)
-    return mean_ms * math.log(min(1.0 + more / mean_ms, _UNBOUNDED)) / Z90 if mean_ms > 0 else 0.0
 
 
 def group_ms(kernels: Sequence[Kernel], groups: Sequence[Group], ms: FloatArray) -> list[float]:

@@ -110,7 +110,7 @@ FIRST = (
         "flip": 24,
     }
     | dict.fromkeys(("resize", "resize_linear", "resize_doubled", "resize_averaged"), 12)
-    | {"resize_cubic": 24}
+    | {"resize_cubic": 24, "finer": 12, "finer_dcr": 12, "coarser": 12}
     | dict.fromkeys(
         ("resize_inside", "resize_nearest_inside", "resize_along", "resize_linear_along", "unmoved", "copy"), 8
     )

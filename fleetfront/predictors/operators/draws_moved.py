@@ -208,6 +208,22 @@ def _concat(rng: np.random.Generator) -> Sample:
             return Sample(shape, (Stage("concat", (1, *[others] * (others > 1))),))
 
 
+def _blocks(name: str, *order: int) -> Draw:
+    """Channels that become finer pixels, as images are made larger, or pixels that become channels."""
+
+    def draw(rng: np.random.Generator) -> Sample:
+        block = int(rng.choice((2, 2, 3, 4)))
+        while True:
+            channels, side = int(rng.choice((1, 3, 3, 4, 8, 16, 32, 64))), int(log_uniform(rng, 6, 200))
+            shape = (
+                (1, channels * block**2, side, side) if name == "finer" else (1, channels, side * block, side * block)
+            )
+            if np.prod(shape) <= MOST_ELEMENTS:
+                return Sample(shape, (Stage(name, (block, *order)),))
+
+    return draw
+
+
 def _typed(name: str) -> Draw:
     return lambda rng: Sample(
         draw_image(rng) if rng.random() < 0.6 else draw_tokens(rng), (Stage(name, (int(rng.integers(2)),)),)
@@ -285,6 +301,9 @@ MOVED: dict[str, Draw] = {
         (Stage("gather", (int(log_uniform(rng, 1, 300)),)),),
     ),
     "split": _split,
+    "finer": _blocks("finer", 0),
+    "finer_dcr": _blocks("finer", 1),
+    "coarser": _blocks("coarser"),
     "slice": lambda rng: Sample(draw_tokens(rng), (Stage("slice", (int(rng.integers(1, 3)),)),)),
     "transpose_even": _transpose_even,
     "by_number": _by_number,

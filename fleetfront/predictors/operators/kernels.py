@@ -7,18 +7,26 @@ inputs, a symbolic one as 1: images of a batch are more rows of the same product
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fleetfront.graphs.channels_last import pad_apart
 from fleetfront.graphs.graph import Graph, Operator
-from fleetfront.graphs.operators.base import IMAGE, Shape, Work, elements
-from fleetfront.graphs.operators.catalogue import family_of
+from fleetfront.graphs.operators.base import IMAGE, elements
 from fleetfront.graphs.prune import share_equal
+from fleetfront.predictors.operators.features import FEATURES as FEATURES
+from fleetfront.predictors.operators.features import (
+    VECTOR,
+    filled,
+    moved_elements,
+    one_by_one,
+    plain_features,
+    sized,
+    work_of,
+)
 from fleetfront.predictors.operators.quantised import IN_FLOATS, NARROW, UNSIGNED, quantised_codes
 from fleetfront.predictors.operators.spellings import reading_weights, spelled_activations
 from fleetfront.predictors.operators.variants import PADS as PADS
@@ -27,27 +35,6 @@ from fleetfront.quantities import FloatArray
 from fleetfront.runtimes.catalogue import find_facts
 from fleetfront.targets import Target
 
-#: What is known of every operator. Counts in millions: multiply-accumulates, elements of activations read and written,
-#: elements of weights; ``padded`` are the multiply-accumulates if channels came in sixteens, as vectors want them, or
-#: the runs of what is worked through run by run.
-#: Then sizes: of the windows, and of the product (rows x inner -> columns, so many times), or of the last two
-#: dimensions where nothing is multiplied.
-FEATURES = (
-    "mmacs",
-    "padded",
-    "read",
-    "written",
-    "weights",
-    "window",
-    "stride",
-    "groups",
-    "rows",
-    "inner",
-    "columns",
-    "times",
-    "width",
-)
-_VECTOR = 16
 #: Convolutions that runtimes with channels first compute on blocks of sixteen: not those of sixteen and more channels
 #: that are no multiple of a quarter of that (seen in ONNX Runtime 1.32 on x86; ``narrow`` ones read them as they are).
 _IN_BLOCKS, _QUARTER = ("conv", "pointwise"), 4
@@ -149,7 +136,9 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
         if quantised.get(output) == "":
             kind = ""
         elif (known := spelled.get(output)) is not None:
-            kind, features = known[0] + _typed(graph, known[1]), _plain(graph, known[1], 0.0)
+            is_norm = known[1].family == "layer_norm"
+            features = described(view, known[1])[1] if is_norm else plain_features(graph, known[1], 0.0)
+            kind = known[0] + _typed(graph, known[1])
         elif len(producers) == 1 and _is_bias(graph, operator, kernels[producers[0]], users):
             kind = ""
         if not kind:
@@ -165,7 +154,8 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
         is_again = bool(stored) and stored <= seen
         seen |= stored
         in_blocks = _keeps_blocks(graph, operator)
-        kernels.append(Kernel(kind, output, family, features, producers, 1, is_bounded, is_again, in_blocks))
+        own = one_by_one(kind, features)
+        kernels.append(Kernel(kind, output, family, own, producers, 1, is_bounded, is_again, in_blocks))
         cut = operator.attributes.get("activation") if operator.family in _CUT_APART else None
         if cut in ("relu", "relu6"):
             made.update(dict.fromkeys(operator.outputs, len(kernels)))
@@ -192,18 +182,18 @@ def _keeps_blocks(graph: Graph, operator: Operator) -> bool:
         return False
     parts = [graph.value(name).shape for name in operator.inputs if name in graph.tensors]
     if operator.family == "concat":
-        return operator.attributes["axis"] % 4 == 1 and all(_size(shape[1:2]) % _VECTOR == 0 for shape in parts)
+        return operator.attributes["axis"] % 4 == 1 and all(sized(shape[1:2]) % VECTOR == 0 for shape in parts)
     sides = zip(result.shape, parts[0], strict=True)
-    return all(_size((after,)) % _size((before,)) == 0 for after, before in sides)
+    return all(sized((after,)) % sized((before,)) == 0 for after, before in sides)
 
 
 def _cut(graph: Graph, operator: Operator, activation: str, producer: int) -> Kernel:
     """The comparison that a file says beside an operator, and runtimes do behind it."""
-    features = _plain(graph, operator, 0.0)
+    features = plain_features(graph, operator, 0.0)
     features[[_READ, _WEIGHTS]] = features[_WRITTEN], 0.0
-    features[[FEATURES.index("groups"), FEATURES.index("columns")]] = 1.0, 1e6 * features[_WRITTEN]
+    features[FEATURES.index("groups")] = 1.0
     kind = activation + _typed(graph, operator)
-    return Kernel(kind, f"{operator.outputs[0]}.{activation}", activation, features, (producer,))
+    return Kernel(kind, f"{operator.outputs[0]}.{activation}", activation, one_by_one(kind, features), (producer,))
 
 
 def _fed(graph: Graph, operator: Operator, kind: str, features: FloatArray, beside: Set[str]) -> tuple[str, FloatArray]:
@@ -231,7 +221,7 @@ def _copies(graph: Graph, made: Mapping[str, int]) -> list[Kernel]:
     """Results that are an input in another shape: nothing is computed, but they lie elsewhere."""
     makers = {name: operator for operator in graph.operators for name in operator.outputs}
     return [
-        Kernel("copy", name, one.origin.kind if one.origin else one.family, _plain(graph, one, 0.0))
+        Kernel("copy", name, one.origin.kind if one.origin else one.family, plain_features(graph, one, 0.0))
         for name, one in ((name, makers[name]) for name in graph.outputs if name in makers and name not in made)
     ]
 
@@ -271,7 +261,7 @@ def described(view: Stored, operator: Operator) -> tuple[str, FloatArray]:
     """Kind and features of one operator; no kind if it costs nothing."""
     graph = view.graph
     if operator.family == "opaque":
-        return f"opaque {operator.attributes['kind']}", _plain(graph, operator, 0.0)
+        return f"opaque {operator.attributes['kind']}", plain_features(graph, operator, 0.0)
     asked = work_of(graph, operator)
     macs = asked.macs
     if asked.kind is None:
@@ -291,7 +281,7 @@ def described(view: Stored, operator: Operator) -> tuple[str, FloatArray]:
     if operator.family == "linear":
         return _linear(graph, operator, macs)
     kind, sizes = variant_of(view, operator)
-    features = _plain(graph, operator, macs)
+    features = plain_features(graph, operator, macs)
     for name, size in sizes.items():
         features[FEATURES.index(name)] = size
     return kind, features
@@ -306,10 +296,11 @@ def _conv(graph: Graph, operator: Operator, macs: float) -> tuple[str, FloatArra
     kind = _conv_kind(groups, inner, columns, is_point=window == 1)
     is_deep = inner > 1 or columns > 1
     # Few channels are read as they are, one by one.
-    read = inner if groups == 1 and inner < _VECTOR else _up(inner)
-    padded = pixels * window * (groups * read * _up(columns) if is_deep else _up(groups))
-    sizes = (window, operator.attributes["stride"][0], groups, pixels, inner, columns, groups, weight[-1])
-    return kind, np.array([macs / 1e6, padded / 1e6, *_moved(graph, operator), *map(float, sizes)])
+    read = inner if groups == 1 and inner < VECTOR else filled(inner)
+    padded = pixels * window * (groups * read * filled(columns) if is_deep else filled(groups))
+    across = sized(shape[-2:-1] if operator.attributes.get("channels_last") else shape[-1:])
+    sizes = (window, operator.attributes["stride"][0], groups, pixels, inner, columns, across, weight[-1])
+    return kind, np.array([macs / 1e6, padded / 1e6, *moved_elements(graph, operator), *map(float, sizes)])
 
 
 def _on_windows(features: FloatArray) -> FloatArray:
@@ -327,9 +318,9 @@ def _conv_kind(groups: int, inner: int, columns: int, *, is_point: bool) -> str:
     if groups > 1 and inner == 1:
         return "depthwise multiplied"
     if groups > 1:
-        return "grouped" if inner % _VECTOR == 0 and columns % _VECTOR == 0 else "grouped odd"
+        return "grouped" if inner % VECTOR == 0 and columns % VECTOR == 0 else "grouped odd"
     kind = "pointwise" if is_point else "conv"
-    return f"{kind} narrow" if inner < _VECTOR else kind
+    return f"{kind} narrow" if inner < VECTOR else kind
 
 
 def _linear(graph: Graph, operator: Operator, macs: float) -> tuple[str, FloatArray]:
@@ -339,12 +330,12 @@ def _linear(graph: Graph, operator: Operator, macs: float) -> tuple[str, FloatAr
 
 
 def _product(graph: Graph, operator: Operator, macs: float) -> FloatArray:
-    columns = _size(graph.tensors[operator.outputs[0]].shape[-1:])
+    columns = sized(graph.tensors[operator.outputs[0]].shape[-1:])
     inner = elements(graph.value(operator.inputs[1]).shape) / columns
     rows = elements(graph.tensors[operator.outputs[0]].shape) / columns
-    padded = rows * inner * _up(int(columns))
+    padded = rows * inner * filled(int(columns))
     sizes = (1, 1, 1, rows, inner, columns, 1, columns)
-    return np.array([macs / 1e6, padded / 1e6, *_moved(graph, operator), *map(float, sizes)])
+    return np.array([macs / 1e6, padded / 1e6, *moved_elements(graph, operator), *map(float, sizes)])
 
 
 def _matmul(graph: Graph, operator: Operator, macs: float) -> tuple[str, FloatArray]:
@@ -354,46 +345,9 @@ def _matmul(graph: Graph, operator: Operator, macs: float) -> tuple[str, FloatAr
 
 def _matrix(graph: Graph, operator: Operator, macs: float) -> FloatArray:
     shape = graph.tensors[operator.outputs[0]].shape
-    rows, columns = _size(shape[-2:-1]), _size(shape[-1:])
+    rows, columns = sized(shape[-2:-1]), sized(shape[-1:])
     inner = macs / max(elements(shape), 1.0)
     times = elements(shape) / max(rows * columns, 1.0)
-    padded = times * rows * inner * _up(int(columns))
+    padded = times * rows * inner * filled(int(columns))
     sizes = (1, 1, 1, rows, inner, columns, times, columns)
-    return np.array([macs / 1e6, padded / 1e6, *_moved(graph, operator), *map(float, sizes)])
-
-
-def work_of(graph: Graph, operator: Operator) -> Work:
-    """Count what an operator asks of a device, as its family does."""
-    return family_of(operator.family).work(graph, operator)
-
-
-def _plain(graph: Graph, operator: Operator, macs: float) -> FloatArray:
-    shape = graph.tensors[operator.outputs[0]].shape
-    window = math.prod(operator.attributes.get("kernel", (1,)))
-    stride = float(next(iter(operator.attributes.get("stride", (1,)))))
-    written = elements(shape)
-    operands = [name for name in operator.inputs if name in graph.tensors]
-    narrow = min((_size(graph.value(name).shape) for name in operator.inputs), default=1.0)
-    sizes = (window, stride, len(operands), _size(shape[:-2]), _size(shape[-2:-1]), narrow, 1, _size(shape[-1:]))
-    read, wrote, weights = _moved(graph, operator)
-    asked = None if operator.family == "opaque" else work_of(graph, operator)
-    if asked is not None and asked.read is not None:
-        # Of a table that is looked up, its rows are read, whether it is a weight or not.
-        read, weights = asked.read / 1e6, 0.0
-    return np.array([(macs or window * written) / 1e6] * 2 + [read, wrote, weights, *map(float, sizes)])
-
-
-def _moved(graph: Graph, operator: Operator) -> tuple[float, float, float]:
-    """Millions of elements read, written, and of weights."""
-    read = sum(elements(graph.tensors[name].shape) for name in operator.inputs if name in graph.tensors)
-    written = sum(elements(graph.tensors[name].shape) for name in operator.outputs)
-    weights = sum(graph.weights[name].size for name in operator.inputs if name in graph.weights)
-    return read / 1e6, written / 1e6, weights / 1e6
-
-
-def _size(shape: Shape | Sequence[int]) -> float:
-    return elements(tuple(shape))
-
-
-def _up(channels: int) -> int:
-    return -(-channels // _VECTOR) * _VECTOR
+    return np.array([macs / 1e6, padded / 1e6, *moved_elements(graph, operator), *map(float, sizes)])

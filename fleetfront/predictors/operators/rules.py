@@ -81,11 +81,14 @@ class Rules:
 class Group:
     """Kernels that run as one, by their places, the one first whose time it takes; what it saves of that, as a share
     and then in ms.
+
+    ``behind``: the first place of the group that it is computed in, but for the part that is not saved.
     """
 
     members: tuple[int, ...]
     saved_ms: float = 0.0
     saved_share: float = 0.0
+    behind: int | None = None
 
 
 def group_kernels(kernels: Sequence[Kernel], rules: Rules) -> list[Group]:
@@ -97,17 +100,19 @@ def group_kernels(kernels: Sequence[Kernel], rules: Rules) -> list[Group]:
     saved = _saved_layouts(kernels, heads, rules)
     ordered = ((head, sorted(places, key=lambda place: place != head)) for head, places in members.items())
     shares = _saved_shares(kernels, heads, rules)
-    return [Group(tuple(places), saved.get(head, 0.0), shares.get(head, 0.0)) for head, places in ordered]
+    return [Group(tuple(places), saved.get(head, 0.0), *shares.get(head, (0.0, None))) for head, places in ordered]
 
 
-def _saved_shares(kernels: Sequence[Kernel], heads: Sequence[int], rules: Rules) -> dict[int, float]:
-    """Head of a group -> the share of its time that is saved behind what it alone reads."""
+def _saved_shares(kernels: Sequence[Kernel], heads: Sequence[int], rules: Rules) -> dict[int, tuple[float, int]]:
+    """Head of a group -> the share of its time that is saved, and the head of the group behind which it is: the one
+    whose result it alone reads.
+    """
     shares = {(head, tail): share for head, tail, share in rules.partly}
-    found: dict[int, float] = {}
+    found: dict[int, tuple[float, int]] = {}
     for place, kernel in enumerate(kernels):
         before = [heads[one] for one in kernel.producers if kernels[one].readers == 1 and heads[one] != heads[place]]
-        said = [shares.get((head_kind(kernels[head].kind), kernel.kind), 0.0) for head in before]
-        if heads[place] == place and said:
+        said = [(shares.get((head_kind(kernels[head].kind), kernel.kind), 0.0), head) for head in before]
+        if heads[place] == place and said and max(said)[0] > 0:
             found[place] = max(said)
     return found
 

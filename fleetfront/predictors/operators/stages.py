@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from fleetfront.graphs.graph import Array, GraphBuilder
 from fleetfront.graphs.operators.base import IMAGE
 
 #: Random weights are cut out of one array: drawing them anew for each file takes longer than timing it.
-_POOL_SIZE = 1 << 20
+_POOL_SIZE = 1 << 22
 _STEP = 7919
 #: What resizing does beside its mode: by numbers of its stage.
 _MODES, HOW = ("nearest", "linear", "cubic"), ("", "floor", "antialias", "inside", "along")
@@ -41,12 +42,18 @@ class Chain:
 
 
 def random_array(shape: Sequence[int], place: int = 0) -> Array:
-    """Small random float32 weights; equal shapes and places give equal arrays."""
+    """Small random float32 weights, not to be written to; equal shapes and places give equal arrays."""
     global _drawn
     if _drawn is None:
-        _drawn = (0.05 * np.random.default_rng(0).standard_normal(_POOL_SIZE)).astype(np.float32)
-    # Writers keep equal arrays once, and a network's weights lie apart.
-    return np.resize(_drawn[place * _STEP % (_POOL_SIZE // 2) :], tuple(shape))
+        _drawn = np.random.default_rng(0).standard_normal(_POOL_SIZE, dtype=np.float32)
+        _drawn *= 0.05
+        _drawn.flags.writeable = False
+    size = math.prod(shape)
+    if size >= _POOL_SIZE:
+        return np.resize(_drawn, tuple(shape)).copy()
+    # Writers keep equal arrays once, and a network's weights lie apart. A copy of each would take gigabytes.
+    start = place * _STEP % (_POOL_SIZE - size)
+    return _drawn[start : start + size].reshape(shape)
 
 
 def _conv(
@@ -258,6 +265,22 @@ def _flip(chain: Chain, data: str, *axes: int) -> str:
     return chain.builder.add("rearrange", (data,), function="slice", steps=steps, **said)
 
 
+def _blocks(function: str, *modes: str) -> Callable[..., str]:
+    """Channels as finer pixels in one of the orders, or pixels as channels."""
+
+    def add(chain: Chain, data: str, block: int, mode: int = 0) -> str:
+        value = chain.builder.value(data)
+        batch, channels, height, width = (int(size) for size in value.shape)
+        shape = (batch, channels * block**2, height // block, width // block)
+        if modes:
+            shape = (batch, channels // block**2, height * block, width * block)
+        said: dict[str, Any] = {"shapes": (shape,), "dtypes": (value.dtype,), "layouts": (value.layout,)}
+        said |= {"mode": modes[mode]} if modes else {}
+        return chain.builder.add("rearrange", (data,), function=function, block=block, **said)
+
+    return add
+
+
 def _slice(chain: Chain, data: str, axis: int, step: int = 1) -> str:
     """The first half along an axis, or every so manieth."""
     value = chain.builder.value(data)
@@ -285,14 +308,13 @@ def _softmax(chain: Chain, data: str, *axis: int) -> str:
     return chain.builder.add("softmax", (data,), axis=axis[0] if axis else -1)
 
 
-#: Name -> what adds it. Numbers: conv out x height x width x stride x groups
-#: [x whether its weight is fed]; conv1d out x length x stride x groups;
-#: conv_transpose out x side x stride [x groups]; resize scale x mode [x how]; lstm and gru hidden [x directions];
-#: linear out; matmul columns; pools kernel x stride; pool1d kernel; pad pixels on each side; mean axis; split axis
-#: [x parts]; concat axis [x others]; quantise and dequantise 0 without sign, 1 with one; slice axis [x step]; flip
-#: axes; transpose its permutation; gather rows; pick axis x how many; softmax nothing, or an axis that is not the last;
-#: spread function x whether constant x shape; expand and copy shape; reduce function x axes. ``residual`` adds what the
-#: chain's first operator made.
+#: Name -> what adds it. Numbers: conv out x height x width x stride x groups [x whether its weight is fed]; conv1d out
+#: x length x stride x groups; conv_transpose out x side x stride [x groups]; resize scale x mode [x how]; lstm and gru
+#: hidden [x directions]; linear out; matmul columns; pools kernel x stride; pool1d kernel; pad pixels on each side;
+#: mean axis; split axis [x parts]; concat axis [x others]; quantise and dequantise 0 without sign, 1 with one; slice
+#: axis [x step]; flip axes; finer block x order; coarser block; transpose its permutation; gather rows; pick axis x
+#: how many; softmax nothing, or an axis that is not the last; spread function x whether constant x shape; expand and
+#: copy shape; reduce function x axes. ``residual`` adds what the chain's first operator made.
 STAGES: dict[str, Callable[..., str]] = {
     "conv": _conv,
     "pad": _pad,
@@ -320,6 +342,8 @@ STAGES: dict[str, Callable[..., str]] = {
     "gather": _gather,
     "conv1d": _conv1d,
     "split": _split,
+    "finer": _blocks("depthtospace", "crd", "dcr"),
+    "coarser": _blocks("spacetodepth"),
     "slice": _slice,
     "flip": _flip,
     "quantise": _typed("quantise"),

@@ -24,10 +24,8 @@ PADS, _PAD_WORDS = ("pad", "pad int8"), ("pad", "padv2")
 _ARITHMETIC = ("add", "sub", "multiply")
 #: Functions whose further operands are numbers as a rule.
 _BOUNDED = ("clip", "prelu", "celu", "elu")
-#: Floats that vectors hold at most.
-_LANES = 16
-#: Of fewer elements with one scale no vectors are made.
-_FEW_ALIKE = 8
+#: Floats that vectors hold at most; of fewer elements with one scale no vectors are made.
+_LANES, _FEW_ALIKE = 16, 8
 #: Reductions that cost alike.
 _ALIKE = {"mean": "sum", "min": "max"}
 #: Families whose operand 1 is a weight, and runs on other code where it is computed.
@@ -207,6 +205,12 @@ def _normalised(view: Stored, operator: Operator) -> Variant:
     return Variant(operator.family, {"weights": elements(view.graph.value(operator.inputs[1]).shape) / 1e6})
 
 
+def _normalised_rows(view: Stored, operator: Operator) -> Variant:
+    """Rows that are normalised each by itself, whichever dimensions count them."""
+    shape, axis = view.shape(operator.inputs[0]), view.axis(operator.inputs[0], operator.attributes["axis"])
+    return Variant(operator.family, runs(math.prod(shape), math.prod(shape[axis:]), inner=1.0))
+
+
 def _widened(view: Stored, operator: Operator) -> Variant:
     """From narrow numbers, which may be weights, to floats; of scales that change along rows one by one."""
     shape = view.graph.value(operator.inputs[0]).shape
@@ -238,6 +242,9 @@ def _rearranged(view: Stored, operator: Operator) -> Variant:
         return _sliced(before, after, operator.attributes.get("steps", (1,) * len(before)))
     if kind == "expand":
         return _expanded(kind, (1,) * (len(after) - len(before)) + before, after)
+    if kind in ("depthtospace", "spacetodepth") and len(before) == len(after) == 4:
+        # Torch's own order where none is said.
+        kind += f" {operator.attributes.get('mode', 'crd')}" * (kind == "depthtospace")
     return Variant(kind)
 
 
@@ -382,6 +389,7 @@ _VARIANTS: Mapping[str, Callable[[Stored, Operator], Variant]] = {
     "rearrange": _rearranged,
     "pad": _padded,
     "batch_norm": _normalised,
+    "layer_norm": _normalised_rows,
     "dequantise": _widened,
     "resize": _resized,
     **dict.fromkeys(("add", "multiply", "elementwise"), _combined),

@@ -26,6 +26,7 @@ from fleetfront.predictors.operators.design import draw_singles
 from fleetfront.predictors.operators.kernels import FEATURES, Kernel, graph_kernels, kernels_on
 from fleetfront.predictors.operators.networks import draw_networks
 from fleetfront.predictors.operators.rules import ChainTest, Rules, find_rules, group_kernels
+from fleetfront.predictors.operators.samples import Sample
 from fleetfront.profilers.reading.observations import Observations
 from fleetfront.profilers.records import Role
 from fleetfront.quantities import Clock, FloatArray, Tier, interval_90
@@ -130,6 +131,28 @@ def test_idle_is_what_a_file_takes_beyond_its_operators(chain_ms: float | None, 
     design = OperatorDesign({sample.key: sample for sample in (IDLE, IDLE_CHAIN)}, (), {})
     found = learn_costs(design, [Observations(TARGET, "", Clock.WALL, {Role.BLOCK: blocks})], {})
     assert found.idle_ms == pytest.approx(idle_ms)
+
+
+def test_chains_of_tiny_operators_are_as_unsure_as_what_was_taken_off_each(costs: OperatorCosts) -> None:
+    builder = GraphBuilder("chain")
+    data = builder.input("x", (1, 4))
+    for _ in range(100):
+        data = builder.add("sigmoid", (data,))
+    found = costs.estimate(builder.build([data]))
+    assert len(found.parts) == 100
+    assert found.std_ms >= 0.1 * costs.idle_ms * 100
+
+
+def test_what_a_head_computes_in_part_is_a_member_of_its_group(costs: OperatorCosts) -> None:
+    graph = Sample.parse("1x16x28x28|conv:16x1x1x1x1|relu6|conv:16x1x1x1x1").graph()
+    apart = replace(costs, rules=replace(costs.rules, partly=()))
+    joined = replace(costs, rules=replace(costs.rules, partly=(("pointwise", "relu6", 0.25),)))
+    before, (first, second) = apart.estimate(graph).parts, joined.estimate(graph).parts
+    assert (first.name, first.fused, first.partly) == (before[0].name, (before[1].name,), (before[1].name,))
+    assert first.ms == pytest.approx(before[0].ms + 0.75 * before[1].ms, rel=0.02)
+    assert (second.ms, second.partly) == (pytest.approx(before[2].ms), ())
+    unknown = replace(joined, kinds={name: kind for name, kind in joined.kinds.items() if name != "relu6"})
+    assert [part.is_known for part in unknown.estimate(graph).parts] == [True, False, True]
 
 
 def test_parts_make_up_the_whole(costs: OperatorCosts, design: OperatorDesign) -> None:
@@ -300,7 +323,7 @@ def test_files_say_whose_costs_they_are_before_their_numbers(costs: OperatorCost
     assert [one.about.started_ns for one in list_costs(workspace)[0]] == [5, 0]
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"schema": "fleetfront.operator-costs/2", "costs": {}}', "[1]"])
+@pytest.mark.parametrize("text", ["", "{}", '{"schema": "fleetfront.operator-costs/3", "costs": {}}', "[1]"])
 def test_damaged_files_of_costs_are_refused(text: str, tmp_path: Path) -> None:
     path = costs_path(Workspace(tmp_path), TARGET, Clock.WALL)
     path.parent.mkdir(parents=True)

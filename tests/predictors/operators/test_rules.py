@@ -136,6 +136,7 @@ def test_a_part_of_a_tail_may_vanish() -> None:
     kernels = graph_kernels(Sample.parse("1x16x8x8|conv:16x1x1x1x1|relu6").graph())
     head, tail = group_kernels(kernels, rules)
     assert (head.saved_share, tail.saved_share) == (0.0, pytest.approx(0.4))
+    assert (head.behind, tail.behind) == (None, 0)
     assert group_ms(kernels, (head, tail), np.array([1.0, 0.5])) == pytest.approx([1.0, 0.3])
 
 

@@ -99,6 +99,9 @@ def sizes(kernel: Kernel, *names: str) -> tuple[float, ...]:
         ("1x8x12x12|spread:0x1x1x1x12x12", "arithmetic spread rows"),
         ("1x8x1x1|spread:0x0x1x1x12x12", "arithmetic spread grown"),
         ("1x20x64|spread:2x0x1x20x1", "div spread runs"),
+        ("1x12x8x8|finer:2x0", "depthtospace crd"),
+        ("1x12x8x8|finer:2x1", "depthtospace dcr"),
+        ("1x3x8x8|coarser:2", "spacetodepth"),
         ("1x8x12x12|concat:1", "concat"),
         ("1x8x12x12|concat:3", "concat rows"),
         ("1x8x12x12|split:2", "split rows"),
@@ -375,3 +378,29 @@ def test_what_follows_an_addition_and_a_sharper_softmax_are_other_kinds(tmp_path
     (tmp_path / "two.tflite").write_bytes(file.finish({"x": x}, {"z": z}, {}))
     found = [kernel.kind for kernel in kernels_on(LITE, read_graph(tmp_path / "two.tflite"))]
     assert found == ["add", "relu", "softmax sharpened"]
+
+
+@pytest.mark.parametrize("shapes", [("1x60x32", "3x20x32", "1x3x20x32")])
+def test_rows_that_are_normalised_are_counted_whichever_dimensions_count_them(shapes: tuple[str, ...]) -> None:
+    found = [graph_kernels(Sample.parse(f"{shape}|layer_norm").graph())[0].features.tolist() for shape in shapes]
+    assert found[1:] == found[:1] * (len(shapes) - 1)
+
+
+@pytest.mark.parametrize("stage", ["relu", "gelu_halved", "add", "spread:0x1x1"])
+def test_where_each_element_is_for_itself_shapes_are_of_no_account(stage: str) -> None:
+    shapes = ("1x60x32", "1x12x160", "1x8x12x20")
+    found = [graph_kernels(Sample.parse(f"{shape}|{stage}").graph())[0].features.tolist() for shape in shapes]
+    assert found[1:] == found[:1] * (len(shapes) - 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"blocksize": 2}, "depthtospace dcr"),
+        ({"blocksize": 2, "mode": "CRD"}, "depthtospace crd"),
+        ({"blocksize": 2, "mode": "DCR"}, "depthtospace dcr"),
+    ],
+)
+def test_the_order_of_finer_pixels_is_read(said: dict[str, Any], kind: str, tmp_path: Path) -> None:
+    graph = read(tmp_path, helper.make_node("DepthToSpace", ["x"], ["y"], **said), x=(1, 12, 4, 4))
+    assert kinds(graph) == [kind]
