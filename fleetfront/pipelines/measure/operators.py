@@ -7,10 +7,9 @@ campaign, with the same anchor and networks, draws more of the kinds that the fi
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,9 +18,17 @@ from fleetfront.deploy.quantise.precisions import WEIGHT_BITS, Piece
 from fleetfront.errors import InputError, MissingDependency
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.measure.files import STATISTIC
+from fleetfront.pipelines.measure.operator_design import (
+    ADDED,
+    IDLE,
+    IDLE_CHAIN,
+    OperatorDesign,
+    draw_more,
+    first_design,
+)
 from fleetfront.pipelines.measure.profile import file_writer, operator_writer
 from fleetfront.predictors.operators.costs import KindCosts, OperatorCosts, group_ms
-from fleetfront.predictors.operators.design import COLD, FIRST, PADS, Chain, draw_chains, draw_singles
+from fleetfront.predictors.operators.design import COLD, PADS, Chain
 from fleetfront.predictors.operators.kernels import FEATURES, Kernel, kernels_on
 from fleetfront.predictors.operators.learning import (
     ColdProduct,
@@ -31,9 +38,8 @@ from fleetfront.predictors.operators.learning import (
     learn_kind,
     learn_scales,
 )
-from fleetfront.predictors.operators.networks import draw_networks
 from fleetfront.predictors.operators.rules import ChainTest, Rules, find_rules, group_kernels, head_kind
-from fleetfront.predictors.operators.samples import Sample, Stage
+from fleetfront.predictors.operators.samples import Sample
 from fleetfront.predictors.operators.scales import NetworkScales, demands, four_byte_weights
 from fleetfront.predictors.operators.variants import PADS as PAD_KINDS
 from fleetfront.profilers.base import Agent
@@ -52,15 +58,9 @@ from fleetfront.side_by_side import working_s
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
-#: A file of next to nothing: what running anything costs.
-IDLE = Sample((1, 1), (Stage("relu"),))
-#: Part of the budget that the first set gets; samples that are drawn for the kinds that it told worst.
-_FIRST_SHARE, _MORE = 0.65, 240
-#: As many of one kind are drawn at most to choose from; the share of networks' time that any kind counts with.
-_MOST_OF_ONE, _LEAST_SHARE = 60, 0.02
-#: The same and so many functions of one number more: what one adds to a file is no part of what running anything costs.
-_ADDED = 16
-IDLE_CHAIN = Sample((1, 1), (*IDLE.stages, *[Stage("sigmoid"), Stage("tanh")] * (_ADDED // 2)))
+#: Part of the budget that the first set gets; samples drawn for the kinds that it told worst: as many as can be visited
+#: so often in the rest, within bounds. Two visits to a file differ by 2 % and neighbouring sizes by 5 to 20 %.
+_FIRST_SHARE, _VISITS_OF_MORE, _FEWEST_MORE, _MOST_MORE = 0.55, 2.5, 240, 2400
 #: Of what ``IDLE`` takes, the part that is no operator's if the longer file was not measured, and the least that is.
 _IDLE_SHARE, _LEAST_IDLE = 0.9, 0.5
 #: Rounds that tell all that rounds can tell.
@@ -70,28 +70,6 @@ _WRITTEN = FEATURES.index("written")
 _LEAST_BEHIND_PADDING = 0.1
 #: A file that takes more than this share for its padding tells little of what stands behind it, if as many others do.
 _MOST_OF_PADDING, _ENOUGH_ALONE = 0.3, 12
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorDesign:
-    """The things to measure: samples by key, chains among them, networks by name with their family.
-
-    ``left_out``: key -> why it cannot be written as a file of the target's runtime.
-    """
-
-    samples: Mapping[str, Sample]
-    chains: Sequence[Chain]
-    networks: Mapping[str, tuple[str, Graph]]
-    left_out: dict[str, str] = field(default_factory=dict)
-
-
-def first_design(seed: int = 0, scale: float = 1.0) -> OperatorDesign:
-    """The set that a target starts with; ``scale`` times as many samples of each kind, eight at least."""
-    chains = list(draw_chains(seed))
-    singles = draw_singles({kind: max(8, round(count * scale)) for kind, count in FIRST.items()}, seed)
-    wanted = [IDLE, IDLE_CHAIN, *singles, *(sample for chain in chains for sample in (chain.whole, *chain.parts))]
-    networks = {f"{family} {place}": (family, graph) for place, (family, graph) in enumerate(draw_networks(seed))}
-    return OperatorDesign({sample.key: sample for sample in wanted}, chains, networks)
 
 
 def check_operators(precision: str) -> None:
@@ -139,7 +117,7 @@ def profile_operators(
         design = first_design(seed, scale)
         seen = [measure(design, seconds * _FIRST_SHARE, "first")]
         costs = learn_costs(design, seen, agent.describe())
-        more = draw_more(design, costs, round(_MORE * scale), seed)
+        more = draw_more(design, costs, round(scale * _count_more(seen[0], (1 - _FIRST_SHARE) * seconds)), seed)
         if seconds - (working_s() - began) > 0.1 * seconds:
             seen.append(measure(more, seconds - (working_s() - began), "more"))
             both = replace(design, samples={**design.samples, **more.samples})
@@ -148,30 +126,15 @@ def profile_operators(
     return replace(costs, started_ns=started_ns, seconds=working_s() - began)
 
 
-def draw_more(design: OperatorDesign, costs: OperatorCosts, count: int, seed: int) -> OperatorDesign:
-    """More samples of kinds whose errors weigh most in networks or are large anywhere; networks and idle file again."""
-    time_of: dict[str, float] = defaultdict(float)
-    for _, graph in design.networks.values():
-        for part in costs.estimate(graph).parts:
-            time_of[part.kind] += part.ms
-    drawn = {
-        sample.key: sample
-        for sample in draw_singles(dict.fromkeys(_drawn_again(FIRST), min(count, _MOST_OF_ONE)), seed + 1)
-        if sample.key not in design.samples
-    }
-    kind_of = {key: kernels_on(costs.target, sample.graph())[-1].kind for key, sample in drawn.items()}
-    total = sum(time_of.values()) or 1.0
-    weights = {kind: found.mape * (_LEAST_SHARE + time_of[kind] / total) for kind, found in costs.kinds.items()}
-    share = sum(weights.values()) or 1.0
-    chosen: dict[str, Sample] = {IDLE.key: IDLE}
-    for kind, weight in weights.items():
-        keys = [key for key in drawn if kind_of[key] == kind]
-        chosen |= {key: drawn[key] for key in keys[: round(count * weight / share)]}
-    return OperatorDesign(chosen, (), design.networks)
-
-
-def _drawn_again(kinds: Iterable[str]) -> list[str]:
-    return [kind for kind in kinds if not kind.startswith(("int8", "uint8"))]
+def _count_more(seen: Observations, seconds: float) -> int:
+    """How many more samples can be visited, with all networks, within ``seconds``, as fast as the first were."""
+    visits = sum(map(len, seen.visits.get(Role.BLOCK, {}).values()))
+    of_networks = seen.visits.get(Role.CALIBRATION, {})
+    spent, rounds = seen.role_seconds.get(Role.CALIBRATION, 0.0), max(map(len, of_networks.values()), default=1)
+    if not visits or seen.seconds <= spent:
+        return _FEWEST_MORE
+    each_s = (seen.seconds - spent) / visits
+    return int(np.clip((seconds / _VISITS_OF_MORE - spent / rounds) / each_s, _FEWEST_MORE, _MOST_MORE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +208,13 @@ def learn_costs(
         drifts |= {key: networks[key] / ms - 1 for key, ms in found.items() if key in networks}
         networks |= found
     if IDLE.key not in blocks:
-        reason = next(iter(first.errors.values()), "no visit was kept")
+        if not first.errors:
+            raise InputError(
+                f"{first.target} visited {len(blocks)} of {len(design.samples)} operators in {first.seconds:.0f} s, "
+                "and not the smallest one, without which none can be told.",
+                "Give it longer: --budget long",
+            )
+        reason = next(iter(first.errors.values()))
         raise InputError(
             f"{first.target} did not run a file of one operator: {reason}.",
             "Remove the cause, then run the same command again.",
@@ -282,7 +251,7 @@ def _idle_ms(blocks: Mapping[str, float]) -> float:
     alone, chain = blocks[IDLE.key], blocks.get(IDLE_CHAIN.key)
     if chain is None:
         return _IDLE_SHARE * alone
-    return float(np.clip(alone - (chain - alone) / _ADDED, _LEAST_IDLE * alone, alone))
+    return float(np.clip(alone - (chain - alone) / ADDED, _LEAST_IDLE * alone, alone))
 
 
 def _network(family: str, graph: Graph, ms: float, drift: float, costs: OperatorCosts) -> MeasuredNetwork:

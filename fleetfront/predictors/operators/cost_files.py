@@ -17,7 +17,7 @@ from fleetfront.quantities import LATENCY, Clock
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
-SCHEMA: Literal["fleetfront.operator-costs/3"] = "fleetfront.operator-costs/2"
+SCHEMA: Literal["fleetfront.operator-costs/3"] = "fleetfront.operator-costs/3"
 _FOLDER = "operators"
 #: What a file that says first what it is about begins with, and bytes within which it has said so.
 _BEGIN, _HEAD = '{\n "about": ', 4096

@@ -49,6 +49,11 @@ _WALKED, _CROWDED = [FEATURES.index("stride"), *_SIZES], [FEATURES.index("groups
 _WALKING = ("reduce", "transpose", "softmax", "slice", "gather", "expand", "arithmetic")
 #: Floats that vectors hold at most, and what a surface is told of them beside the features.
 _VECTOR, _VAIN = 16, 3
+#: Rows and columns of the tiles that products are computed in: 7 by 16 or 32 under XNNPACK with vectors of sixteen, 6
+#: pixels by 64 and 12 by 32 under ONNX Runtime. Surfaces are told of them so many times larger, as they change fast.
+_TILE_ROWS, _TILE_COLUMNS, _OF_TILES = (6, 7, 12, 16), (32, 64), 3.0
+_TILES = len(_TILE_ROWS) + len(_TILE_COLUMNS)
+_TILED = ("1d", "conv", "pointwise", "grouped", "linear", "matmul")
 #: A doubt beyond this, as a logarithm, is told no larger.
 _MOST_DOUBT = 5.0
 #: No kernel takes less, ms: below is the grain of clocks.
@@ -91,18 +96,33 @@ def roofline_design(features: FloatArray) -> FloatArray:
     return np.column_stack([np.full(len(features), 1e-3), features[:, _TERM_COLUMNS]])
 
 
-def tree_design(features: FloatArray, roofline_ms: FloatArray) -> FloatArray:
-    """The features of trees, float64[n, len(FEATURES) + 1]: logarithms of all features, and of the roofline."""
-    return np.column_stack([np.log(features + _GRAIN), np.log(roofline_ms)])
+def tree_design(kind: str, features: FloatArray, roofline_ms: FloatArray) -> FloatArray:
+    """The features of trees, float64[n, len(FEATURES) + 1 + _TILES]: logarithms of all features, and of the roofline;
+    what tiles hold in vain.
+    """
+    return np.hstack([np.log(features + _GRAIN), np.log(roofline_ms)[:, None], _in_vain(kind, features)])
 
 
-def surface_design(features: FloatArray) -> FloatArray:
-    """The places of operators on a surface, float64[n, len(FEATURES) + 3]: logarithms of all features, and of what
-    vectors of sixteen compute for nothing: of all, of the last dimension, and of columns.
+def surface_design(kind: str, features: FloatArray) -> FloatArray:
+    """The places of operators on a surface, float64[n, len(FEATURES) + _VAIN + _TILES]: logarithms of all features, and
+    of what vectors of sixteen compute for nothing: of all, of the last dimension, and of columns; what tiles do.
     """
     vain = np.log((features[:, [_PADDED]] + _GRAIN) / (features[:, [_MMACS]] + _GRAIN))
     last = np.maximum(features[:, [_WIDTH, _COLUMNS]], 1.0)
-    return np.hstack([np.log(features + _GRAIN), vain, np.log(np.ceil(last / _VECTOR) * _VECTOR / last)])
+    lanes = np.log(np.ceil(last / _VECTOR) * _VECTOR / last)
+    return np.hstack([np.log(features + _GRAIN), vain, lanes, _OF_TILES * _in_vain(kind, features)])
+
+
+def _in_vain(kind: str, features: FloatArray) -> FloatArray:
+    """What products compute for nothing in tiles, float64[n, _TILES]: the logarithm of that by rows, and of the last
+    tile's columns the share, as runtimes choose their code by it. Other kinds have none.
+    """
+    if kind.split(" ")[0] not in _TILED:
+        return np.zeros((len(features), _TILES))
+    rows, columns = (np.maximum(features[:, one], 1.0) for one in (_ROWS, _COLUMNS))
+    found = [np.log(np.ceil(rows / tile) * tile / rows) for tile in _TILE_ROWS]
+    found += [np.ceil(columns / tile) - columns / tile for tile in _TILE_COLUMNS]
+    return np.column_stack(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +161,9 @@ class KindCosts:
         check_costs(self.roofline, 1 + len(TERMS), f"costs of {self.kind}")
         if self.lowest.shape != (len(FEATURES),) or self.highest.shape != (len(FEATURES),):
             raise ValueError(f"the sizes of {self.kind} have the wrong shape")
-        if self.trees is not None and self.trees.columns != len(FEATURES) + 1:
+        if self.trees is not None and self.trees.columns != len(FEATURES) + 1 + _TILES:
             raise ValueError(f"the trees of {self.kind} look at other columns")
-        if self.surface is not None and len(self.surface.lengths) != len(FEATURES) + _VAIN:
+        if self.surface is not None and len(self.surface.lengths) != len(FEATURES) + _VAIN + _TILES:
             raise ValueError(f"the surface of {self.kind} looks at other columns")
         if self.rms > MOST_MS:
             raise ValueError(f"the error of {self.kind} is beyond all numbers")
@@ -153,9 +173,9 @@ class KindCosts:
         floor = np.maximum(roofline_design(features) @ self.roofline, _LEAST_MS)
         beyond = np.zeros(len(features))
         if self.trees is not None:
-            beyond += (1.0 - self.smoothed) * self.trees.predict(tree_design(features, floor))
+            beyond += (1.0 - self.smoothed) * self.trees.predict(tree_design(self.kind, features, floor))
         if self.surface is not None and self.smoothed:
-            beyond += self.smoothed * self.surface.predict(surface_design(features))[0]
+            beyond += self.smoothed * self.surface.predict(surface_design(self.kind, features))[0]
         return np.asarray(floor * np.exp(beyond))
 
     @property
@@ -170,7 +190,7 @@ class KindCosts:
         """
         if self.surface is None:
             return self.rms
-        places = surface_design(features[None])
+        places = surface_design(self.kind, features[None])
         near, outside = float(self.surface.predict(places)[1][0]), float(self.surface.overshoot(places)[0])
         return math.expm1(min(math.hypot(self.doubt * near, self.far * outside), _MOST_DOUBT))
 
@@ -285,8 +305,7 @@ class OperatorCosts:
         spread = self.kind_spread((one, part.ms) for one, part in zip(firsts, parts, strict=True) if part.is_known)
         less, more = (float(self._in_caches(asked, factor).sum()) for factor in (1 / _CACHE_MOVES, _CACHE_MOVES))
         moved = abs(less - more) / 2
-        idle = _IDLE_UNSURE * self.scales.base_ms * len(parts)
-        within = float(np.linalg.norm((spread, moved, idle, self.scales.rms * mean, unknown_spread(mean, parts))))
+        within = float(np.linalg.norm((spread, moved, self.scales.rms * mean, unknown_spread(mean, parts))))
         weight_bytes = 4e6 * sum(map(four_byte_weights, kernels))
         (std,) = TYPICAL_SPREAD.widen(np.array([mean]), np.array([within]), np.array([weight_bytes]))
         return GraphEstimate(mean, float(std), joined_parts(groups, parts))
@@ -311,12 +330,12 @@ class OperatorCosts:
 
     def kind_spread(self, parts: Iterable[tuple[Kernel, float]]) -> float:
         """Standard deviation in ms of a sum of parts, each with its kernel and ms: their errors are independent, but
-        for the state of the memory that weights come from.
+        for the state of the memory that weights come from, and what was taken off each for running anything.
         """
         known = [(kernel, ms) for kernel, ms in parts if kernel.kind in self.kinds]
         waiting = sum(ms for kernel, ms in known if _waits_for_memory(kernel))
         errors = [self.kinds[kernel.kind].error(kernel.features) * ms for kernel, ms in known]
-        return math.hypot(*errors, _THIN_SPREAD * waiting)
+        return math.hypot(*errors, _THIN_SPREAD * waiting, _IDLE_UNSURE * self.idle_ms * len(known))
 
 
 def _waits_for_memory(kernel: Kernel) -> bool:

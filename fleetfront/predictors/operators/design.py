@@ -71,6 +71,7 @@ FIRST = (
         "depthwise": 110,
         "grouped": 90,
         "grouped_even": 24,
+        "grouped_width": 60,
         "linear": 80,
         "linear_flat": 50,
         "linear_row": 66,
@@ -99,7 +100,7 @@ FIRST = (
     | dict.fromkeys(("global_pool", "add", "multiply", "scale", "softmax"), 16)
     | dict.fromkeys(("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "gelu"), 14)
     | dict.fromkeys(("erf", "exp", "sqrt", "sub", "div", "gather", "leakyrelu", "pool1d", "gelu_tanh", "divided"), 9)
-    | {"transpose": 70, "conv_transpose": 36, "lstm": 36, "gru": 36, "split": 36, "slice": 16, "layer_norm": 30}
+    | {"transpose": 70, "conv_transpose": 36, "lstm": 36, "gru": 36, "split": 36, "slice": 16, "layer_norm": 50}
     | {
         "transpose_even": 80,
         "by_number": 14,

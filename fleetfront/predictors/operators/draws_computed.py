@@ -62,6 +62,16 @@ def _conv(kernels: Sequence[tuple[int, float]], *, grouped: bool = False, step: 
     return draw
 
 
+def _of_group_width(rng: np.random.Generator) -> Sample:
+    """In groups of so many channels, however many groups that makes: as networks of such blocks widen."""
+    while True:
+        width, groups = int(rng.choice((4, 8, 8, 16, 16, 16, 24, 32, 32, 48))), draw_any(rng, 2, 48)
+        channels, stride = width * groups, int(rng.choice((1, 1, 1, 2)))
+        side = draw_side(rng, channels, 4) * stride
+        if fits(side**2 * 9 * channels * width / stride**2, side**2 * 2 * channels, 9 * channels * width):
+            return Sample((1, channels, side, side), (Stage("conv", (channels, 3, 3, stride, groups)),))
+
+
 def _any_conv(rng: np.random.Generator, kernel: int, groups: int) -> Sample:
     """Of any channels, a few results among them, on maps of any sides."""
     while True:
@@ -333,6 +343,7 @@ COMPUTED: dict[str, Draw] = {
     "patches": _patches,
     "grouped": _conv([(1, 0.35), (3, 0.65)], grouped=True),
     "grouped_even": _conv([(1, 0.2), (3, 0.8)], grouped=True, step=16),
+    "grouped_width": _of_group_width,
     "linear": _linear,
     "linear_flat": lambda rng: _linear(rng, is_flat=True),
     "max_pool": _pool("max_pool"),
@@ -342,15 +353,6 @@ COMPUTED: dict[str, Draw] = {
     "depthwise_odd": lambda rng: _depthwise(rng, is_odd=True),
     "global_pool": _on_images("global_pool"),
     "global_pool_even": lambda rng: _filled(draw_image(rng), "global_pool"),
-    "relu": _on_both("relu"),
-    "relu6": _on_images("relu6"),
-    "hard_swish": _on_images("hard_swish"),
-    "hard_sigmoid": _on_images("hard_sigmoid"),
-    "sigmoid": _on_both("sigmoid"),
-    "silu": _on_both("silu"),
-    "add": _on_both("add"),
-    "multiply": _on_both("multiply"),
-    "scale": _on_images("scale"),
     "max_pool_wide": _wide_pool("max_pool"),
     "average_pool_wide": _wide_pool("average_pool"),
     "matmul": _matmul,
@@ -361,7 +363,6 @@ COMPUTED: dict[str, Draw] = {
     "pointwise_fed": _fed(_conv([(1, 1.0)])),
     "conv_fed": _fed(_conv([(3, 0.75), (5, 0.13), (7, 0.12)])),
     "depthwise_fed": _fed(_depthwise),
-    "batch_norm": _on_images("batch_norm"),
     "layer_norm": _on_tokens("layer_norm"),
     "skip_norm": _on_tokens("skip_norm"),
     "conv1d": _conv1d,
@@ -386,13 +387,14 @@ COMPUTED: dict[str, Draw] = {
     "resize_nearest_inside": _resize(_NEAREST, _INSIDE),
     "resize_along": _resize(_NEAREST, _ALONG),
     "resize_linear_along": _resize(_LINEAR, _ALONG),
-    "gelu_tanh": _on_both("gelu_tanh"),
     "lstm": _cell("lstm"),
     "gru": _cell("gru"),
     "lstm_batch": _cell("lstm", is_batch=True),
     "gru_batch": _cell("gru", is_batch=True),
     "lstm_both_ways": _cell("lstm", is_both_ways=True),
     "gru_both_ways": _cell("gru", is_both_ways=True),
-    **{name: _on_both(name) for name in ("gelu", "gelu_halved", "tanh", "sub", "div", "leakyrelu")},
+    **{name: _on_both(name) for name in ("gelu", "gelu_halved", "gelu_tanh", "tanh", "sub", "div", "leakyrelu")},
+    **{name: _on_both(name) for name in ("relu", "sigmoid", "silu", "add", "multiply")},
+    **{name: _on_images(name) for name in ("relu6", "hard_swish", "hard_sigmoid", "scale", "batch_norm")},
     **{name: _on_tokens(name) for name in ("erf", "exp", "sqrt")},
 }

@@ -78,8 +78,8 @@ def learn_kind(kind: str, features: FloatArray, ms: FloatArray) -> KindCosts:
     ms = np.maximum(ms, _LEAST_MS)
     folds = np.array_split(np.random.default_rng(0).permutation(len(ms)), min(_FOLDS, len(ms)))
     folds = [np.sort(fold) for fold in folds if len(fold) < len(ms)]
-    surface = _surface(features, ms) if len(ms) >= _FEWEST_FOR_SURFACES else None
-    told = [_told_without(features, ms, fold, surface) for fold in folds]
+    surface = _surface(kind, features, ms) if len(ms) >= _FEWEST_FOR_SURFACES else None
+    told = [_told_without(kind, features, ms, fold, surface) for fold in folds]
     order = np.concatenate(folds) if folds else np.zeros(0, np.intp)
     errors = {name: np.concatenate([one.errors[name] for one in told]) for name in (told[0].errors if told else ())}
     best = min(errors, key=lambda name: _missed(errors[name], ms[order])) if told else _ROOFLINE
@@ -95,7 +95,7 @@ def learn_kind(kind: str, features: FloatArray, ms: FloatArray) -> KindCosts:
     if surface is None:
         return final
     doubt = max(_held(np.abs(errors[best]) * say / np.concatenate([one.std for one in told])), _LEAST_DOUBT)
-    far = _far(features, ms, surface, doubt)
+    far = _far(kind, features, ms, surface, doubt)
     return replace(final, surface=surface, smoothed=_SMOOTHED[best], doubt=doubt, far=far)
 
 
@@ -111,6 +111,7 @@ class _Told:
 
 
 def _told_without(
+    kind: str,
     features: FloatArray,
     ms: FloatArray,
     left_out: NDArray[np.intp],
@@ -120,11 +121,11 @@ def _told_without(
 ) -> _Told:
     """Tell operators by all others; a surface keeps what was learnt of its shape from all."""
     rest = np.setdiff1d(np.arange(len(ms)), left_out)
-    plain = _learnt("", features[rest], ms[rest], is_tree=False)
+    plain = _learnt(kind, features[rest], ms[rest], is_tree=False)
     errors = {_ROOFLINE: np.log(plain.ms(features[left_out]) / ms[left_out])}
     std = outside = np.zeros(len(left_out))
     if with_trees and len(ms) >= _FEWEST_FOR_TREES:
-        trees = _learnt("", features[rest], ms[rest], is_tree=True)
+        trees = _learnt(kind, features[rest], ms[rest], is_tree=True)
         errors["trees"] = np.log(trees.ms(features[left_out]) / ms[left_out])
     if surface is not None:
         mean, std, outside = surface.held_out(left_out, np.log(ms[rest] / plain.ms(features[rest])))
@@ -134,16 +135,16 @@ def _told_without(
     return _Told(errors, std, outside)
 
 
-def _surface(features: FloatArray, ms: FloatArray) -> Surface:
-    roofline = _learnt("", features, ms, is_tree=False)
-    return learn_surface(surface_design(features), np.log(ms / roofline.ms(features)), ms)
+def _surface(kind: str, features: FloatArray, ms: FloatArray) -> Surface:
+    roofline = _learnt(kind, features, ms, is_tree=False)
+    return learn_surface(surface_design(kind, features), np.log(ms / roofline.ms(features)), ms)
 
 
-def _far(features: FloatArray, ms: FloatArray, surface: Surface, doubt: float) -> float:
+def _far(kind: str, features: FloatArray, ms: FloatArray, surface: Surface, doubt: float) -> float:
     """Standard deviation for each factor of e outside: of operators at the ends of sizes, told without those ends."""
     found = []
     for end in surface.ends(_END_SHARE):
-        told = _told_without(features, ms, end, surface, with_trees=False)
+        told = _told_without(kind, features, ms, end, surface, with_trees=False)
         missed = np.maximum((told.errors["surface"] * _say(ms[end])) ** 2 - (_REACH * doubt * told.std) ** 2, 0.0)
         is_far = told.outside > _NEAR
         found += (np.sqrt(missed[is_far]) / told.outside[is_far]).tolist()
@@ -176,7 +177,7 @@ def _learnt(kind: str, features: FloatArray, ms: FloatArray, is_tree: bool) -> K
     if is_tree:
         floor = np.maximum(roofline_design(features) @ roofline, _LEAST_MS)
         beyond = np.log(ms / floor)
-        trees = grow_trees(tree_design(features, floor), beyond, _TREES, _TREE_ROUNDS, "Learning operator costs")
+        trees = grow_trees(tree_design(kind, features, floor), beyond, _TREES, _TREE_ROUNDS, "Learning operator costs")
     return KindCosts(kind, roofline, trees, features.min(axis=0), features.max(axis=0), len(ms), 0.0, 0.0)
 
 

@@ -10,16 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fleetfront.errors import FileError
+from fleetfront.errors import FileError, InputError
 from fleetfront.graphs.graph import Graph, GraphBuilder
-from fleetfront.pipelines.measure.operators import (
-    IDLE,
-    IDLE_CHAIN,
-    OperatorDesign,
-    draw_more,
-    first_design,
-    learn_costs,
-)
+from fleetfront.pipelines.measure.operator_design import IDLE, IDLE_CHAIN, OperatorDesign, draw_more, first_design
+from fleetfront.pipelines.measure.operators import learn_costs
 from fleetfront.predictors.operators.cost_files import costs_path, list_costs, load_costs, save_costs
 from fleetfront.predictors.operators.costs import OperatorCosts
 from fleetfront.predictors.operators.design import draw_singles
@@ -122,6 +116,15 @@ def test_files_that_are_mostly_padding_tell_nothing_of_pools_if_others_do() -> N
     assert padded > 10
     assert found.samples == 60 - padded
     assert found.rms < 0.05
+
+
+def test_a_budget_too_short_for_the_smallest_file_says_so() -> None:
+    design = OperatorDesign({sample.key: sample for sample in (IDLE, *draw_singles({"relu": 8}))}, (), {})
+    blocks = {key: np.full(1, 0.1) for key in list(design.samples)[1:4]}
+    seen = Observations(TARGET, "", Clock.WALL, {Role.BLOCK: blocks}, seconds=2.0)
+    with pytest.raises(InputError, match="visited 3 of 9 operators in 2 s") as raised:
+        learn_costs(design, [seen], {})
+    assert "--budget" in raised.value.remedy
 
 
 @pytest.mark.parametrize(("chain_ms", "idle_ms"), [(0.0146, 0.0044), (0.1, 0.0025), (0.004, 0.005), (None, 0.0045)])
