@@ -128,7 +128,10 @@ def measure(folder: Path, runtime: str, model_files: Path, rounds: int) -> None:
     (folder / f"measured_{runtime}.json").write_text(json.dumps({"machine": began, "files": rows}, indent=1))
 
 
-def judge(folder: Path, runtime: str, model_files: Path, with_shares: bool) -> dict[str, Any]:
+def judge(
+    folder: Path, runtime: str, model_files: Path, with_shares: bool, others: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """``others``: folders of other sittings on this machine, whose measurements the same intervals must hold, too."""
     costs = load_costs(costs_path(Workspace(folder / "home"), Target("cpu", runtime), Clock.THREAD_CPU))
     measured = json.loads((folder / f"measured_{runtime}.json").read_text())
     rows = []
@@ -157,8 +160,21 @@ def judge(folder: Path, runtime: str, model_files: Path, with_shares: bool) -> d
         "kinds": {kind: {"samples": one.samples, "mape": one.mape} for kind, one in costs.kinds.items()},
         "family_left_out_rms": costs.scales.rms,
         "summary": summary(rows, costs),
+        "other_sittings": [in_another_sitting(rows, other / f"measured_{runtime}.json") for other in others],
         "files": rows,
     }
+
+
+def in_another_sitting(rows: Sequence[Mapping[str, Any]], measured: Path) -> dict[str, Any]:
+    """The same predictions against what the files took in another sitting, and how far that is from this one."""
+    found = json.loads(measured.read_text())
+    there = {name: one["ms"] for name, one in found["files"].items() if one["ms"]}
+    both = [
+        row for row in rows if row["name"] in there and row.get("measured_ms") and row.get("known_share", 0.0) >= 0.7
+    ]
+    moved = [there[row["name"]] / row["measured_ms"] - 1 for row in both]
+    told = errors([{**row, "measured_ms": there[row["name"]]} for row in both])
+    return {**told, "measured_on": found["machine"], "sittings_differ": float(100 * np.mean(np.abs(moved)))}
 
 
 def top_agreement(path: Path, runtime: str, estimate: GraphEstimate) -> dict[str, float] | None:
@@ -328,9 +344,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--stage", choices=["files", "build", "measure", "judge"], required=True)
     parser.add_argument("--runtime", choices=list(RUNTIMES))
-    parser.add_argument("--seconds", type=float, default=200.0)
+    parser.add_argument("--seconds", type=float, default=225.0)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--no-shares", action="store_true", help="leave the runtime's own profiles out")
+    parser.add_argument("--other", type=Path, action="append", default=[], help="folder of another sitting, to judge")
     parser.add_argument("--model-files", type=Path, default=MODEL_FILES)
     arguments = parser.parse_args()
     runtimes = [arguments.runtime] if arguments.runtime else list(RUNTIMES)
@@ -350,6 +367,7 @@ def main() -> None:
                 runtime,
                 arguments.model_files,
                 runtime == "onnxruntime" and not arguments.no_shares,
+                arguments.other,
             )
             print(json.dumps(result[runtime]["summary"], indent=1))
             keep(result)
