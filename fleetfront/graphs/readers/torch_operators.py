@@ -339,7 +339,7 @@ def _beside(call: Call) -> dict[str, Any]:
         axes = {axis % rank for axis in given["dims"]}
         return {"steps": tuple(-1 if place in axes else 1 for place in range(rank))}
     if call.kind == "pixel_shuffle":
-        return {"beside": f"blocksize={given['upscale_factor']} mode=CRD"}
+        return {"block": int(given["upscale_factor"]), "mode": "crd"}
     word = BESIDE.get(call.kind) or PADDED.get(str(given.get("mode", "constant")) if call.kind == "pad" else "")
     return {"beside": word} if word else {}
 
