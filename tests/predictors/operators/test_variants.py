@@ -380,19 +380,6 @@ def test_what_follows_an_addition_and_a_sharper_softmax_are_other_kinds(tmp_path
     assert found == ["add", "relu", "softmax sharpened"]
 
 
-@pytest.mark.parametrize("shapes", [("1x60x32", "3x20x32", "1x3x20x32")])
-def test_rows_that_are_normalised_are_counted_whichever_dimensions_count_them(shapes: tuple[str, ...]) -> None:
-    found = [graph_kernels(Sample.parse(f"{shape}|layer_norm").graph())[0].features.tolist() for shape in shapes]
-    assert found[1:] == found[:1] * (len(shapes) - 1)
-
-
-@pytest.mark.parametrize("stage", ["relu", "gelu_halved", "add", "spread:0x1x1"])
-def test_where_each_element_is_for_itself_shapes_are_of_no_account(stage: str) -> None:
-    shapes = ("1x60x32", "1x12x160", "1x8x12x20")
-    found = [graph_kernels(Sample.parse(f"{shape}|{stage}").graph())[0].features.tolist() for shape in shapes]
-    assert found[1:] == found[:1] * (len(shapes) - 1)
-
-
 @pytest.mark.parametrize(
     ("said", "kind"),
     [
