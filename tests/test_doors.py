@@ -39,7 +39,7 @@ from fleetfront.predictors.few_shot.pooled_trees import PooledContent, PooledMod
 from fleetfront.predictors.few_shot.posterior import Hypothesis
 from fleetfront.predictors.few_shot.report import FewShotFit, FewShotReport
 from fleetfront.predictors.operators.cost_files import load_costs, save_costs
-from fleetfront.predictors.operators.costs import TERMS, KindCosts, OperatorCosts
+from fleetfront.predictors.operators.costs import TERMS, KindCosts, OperatorCosts, tree_design
 from fleetfront.predictors.operators.kernels import FEATURES
 from fleetfront.predictors.operators.rules import ChainTest, Rules
 from fleetfront.predictors.operators.scales import NetworkScales
@@ -175,7 +175,8 @@ def small_trees(columns: int) -> Trees:
 def operator_costs(folder: Path) -> Door:
     least, most = np.zeros(len(FEATURES)), np.full(len(FEATURES), 100.0)
     roofline = np.full(1 + len(TERMS), 0.1)
-    kind = KindCosts("conv", roofline, small_trees(len(FEATURES) + 1), least, most, 9, 5.0, 0.1)
+    columns = tree_design("conv", least[None], np.ones(1)).shape[1]
+    kind = KindCosts("conv", roofline, small_trees(columns), least, most, 9, 5.0, 0.1)
     rules = Rules(
         (("conv", "relu"),), ("conv",), ("add",), 0.1, (ChainTest("fused", ("conv", "relu"), 1.0, (1.0,), 2.0),)
     )

@@ -114,7 +114,7 @@ def surface_design(kind: str, features: FloatArray) -> FloatArray:
 
 
 def _in_vain(kind: str, features: FloatArray) -> FloatArray:
-    """What products compute for nothing in tiles, float64[n, _TILES]: the logarithm of that by rows, and of the last
+    """The work of products that tiles hold for nothing, float64[n, _TILES]: by rows its logarithm, and of the last
     tile's columns the share, as runtimes choose their code by it. Other kinds have none.
     """
     if kind.split(" ")[0] not in _TILED:

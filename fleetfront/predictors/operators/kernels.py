@@ -136,9 +136,7 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
         if quantised.get(output) == "":
             kind = ""
         elif (known := spelled.get(output)) is not None:
-            is_norm = known[1].family == "layer_norm"
-            features = described(view, known[1])[1] if is_norm else plain_features(graph, known[1], 0.0)
-            kind = known[0] + _typed(graph, known[1])
+            kind, features = known[0] + _typed(graph, known[1]), _of_spelled(view, known[1])
         elif len(producers) == 1 and _is_bias(graph, operator, kernels[producers[0]], users):
             kind = ""
         if not kind:
@@ -149,13 +147,12 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
         read.update(producers)
         made.update(dict.fromkeys(operator.outputs, len(kernels)))
         family = operator.origin.kind if operator.origin else operator.family
-        is_bounded = operator.family != "opaque"
         stored = graph.weights.keys() & set(operator.inputs)
         is_again = bool(stored) and stored <= seen
         seen |= stored
         in_blocks = _keeps_blocks(graph, operator)
-        own = one_by_one(kind, features)
-        kernels.append(Kernel(kind, output, family, own, producers, 1, is_bounded, is_again, in_blocks))
+        told, is_known = one_by_one(kind, features), operator.family != "opaque"
+        kernels.append(Kernel(kind, output, family, told, producers, 1, is_known, is_again, in_blocks))
         cut = operator.attributes.get("activation") if operator.family in _CUT_APART else None
         if cut in ("relu", "relu6"):
             made.update(dict.fromkeys(operator.outputs, len(kernels)))
@@ -163,6 +160,11 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
             kernels.append(_cut(graph, operator, cut, len(kernels) - 1))
     kernels += _copies(graph, made)
     return [replace(kernel, readers=read[place]) for place, kernel in enumerate(kernels)]
+
+
+def _of_spelled(view: Stored, first: Operator) -> FloatArray:
+    """The features of what several operators spell, by the first of them."""
+    return described(view, first)[1] if first.family == "layer_norm" else plain_features(view.graph, first, 0.0)
 
 
 def _channels_first(kind: str, features: FloatArray, dimensions: int) -> tuple[str, FloatArray]:
