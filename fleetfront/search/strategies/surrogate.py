@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 _SCORED_A_STEP = 25
 #: Candidates among which the fronts of a prior are looked for, in a space too large to be considered whole.
 _RANKED = 20_000
+#: So many known networks that features cannot tell from another say how it will do; and the least deviation, in
+#: percentage points.
+_ALIKE, _LEAST_DEVIATION = 3, 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,10 +270,30 @@ class SurrogateStrategy(ReadsArchive):
         rows = np.argsort(-bound, kind="stable")[: self._settings.screened]
         gain = bound[rows]
         admitted = rows[~forbidden[rows]]
+        if isinstance(self._problem.space, DescribesNetworks):
+            self._expect_as_known(genotypes, admitted, mean, std)
+            costs = [cost for cost, _ in whole.forms]
+            known = [(cost, mean - lost) for cost, (_, lost) in zip(costs, forms, strict=True)]
+            whole = _Judged(genotypes, known, std, std)
         gain[~forbidden[rows]] = self._gain.expected_of(whole.forms_of(admitted), std[admitted], fronts)
         order = np.argsort(-gain, kind="stable")[: self._settings.finalists]
         rows = rows[order]
         return _Judged(genotypes[rows], whole.forms_of(rows), std[rows], gain[order])
+
+    def _expect_as_known(self, genotypes: Genotypes, rows: NDArray[np.intp], mean: FloatArray, std: FloatArray) -> None:
+        """Set mean and deviation of those ``rows`` that features cannot tell from several known networks to what these
+        had: of the hundredth cell without a path nothing is hoped for."""
+        known = self._problem.archive.accuracy
+        both = np.concatenate([self._problem.archive.genotypes, genotypes[rows]])
+        kinds, kind = np.unique(np.concatenate(self._groups(both), axis=1), axis=0, return_inverse=True)
+        of_known, of_rows = np.split(kind.reshape(-1), [len(known)])
+        count = np.bincount(of_known, minlength=len(kinds))
+        centre = np.bincount(of_known, known, len(kinds)) / np.maximum(count, 1)
+        squares = np.bincount(of_known, (known - centre[of_known]) ** 2, len(kinds))
+        deviation = np.sqrt(squares / np.maximum(count - 1, 1))
+        alike = count[of_rows] >= _ALIKE
+        mean[rows[alike]] = centre[of_rows[alike]]
+        std[rows[alike]] = np.maximum(deviation[of_rows[alike]], _LEAST_DEVIATION)
 
     def _batch_of(self, judged: _Judged, n: int) -> Genotypes:
         """One by one the best, as if those before had given what the model says (Ginsbourger et al. 2010)."""

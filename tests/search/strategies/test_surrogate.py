@@ -213,6 +213,19 @@ def test_the_process_is_fitted_to_the_networks_nearest_to_the_fronts(cells, monk
         assert gap[is_fitted].mean() < 0.5 * gap[~is_fitted].mean()
 
 
+def test_cells_that_features_cannot_tell_from_known_ones_are_expected_to_do_as_these(cells):
+    space, targets, accuracy = cells
+    problem = Problem(space, targets, accuracy, budget=100)
+    every, rng = space.every(), np.random.default_rng(0)
+    without_path = every[space.disconnected(every)]
+    problem.evaluate(without_path[:4])
+    problem.evaluate(rng.permutation(every[~space.disconnected(every)])[:40])
+    strategy = SurrogateStrategy(problem, 0)
+    fronts = strategy._gain.steps(strategy._gain.archived_cost(), problem.archive.accuracy)
+    judged = strategy._judged(without_path[4:200], strategy._fitted(fronts), fronts)
+    assert judged.gain.max() < 1e-6
+
+
 def test_a_proxy_is_learnt_from_a_few_scores_and_survives_a_kill(mini):
     learnt = LearntProxy.of(mini, "synflow")
     rng = np.random.default_rng(0)
