@@ -38,6 +38,7 @@ from fleetfront.search.problem import ProblemTarget
 from fleetfront.search.results import Fronts
 from fleetfront.spaces.base import SupernetSpace
 from fleetfront.spaces.ofa_resnet50.space import ofa_resnet_mini
+from fleetfront.spaces.supernet.memory import kept_memory
 from fleetfront.spaces.supernet.subnets import Supernet
 from fleetfront.spaces.supernet.training import TrainingSettings, train_supernet
 from fleetfront.targets import Target
@@ -55,7 +56,7 @@ TRAINING = TrainingSettings(epochs=3, batch_size=32, random_subnets=1, smallest_
 
 #: Together with a minute of training, all fits into five minutes on two slow cores.
 PROFILE_BUDGET = Budget("quickstart", 17.0)
-EVALUATIONS = 24
+EVALUATIONS = 28
 STRATEGY = "surrogate"
 PICKS = 3
 
@@ -184,9 +185,10 @@ def run_quickstart(
     clock = found.observations.clock
     measuring = Measuring(store, TARGETS, clock, statistics, space=space.name, workspace=workspace, models=tables)
     weights, formats, bundles = Weights(trained.supernet, images), tuple(FORMATS.values()), out / "bundles"
-    done = deploy_picks(picks, space, weights, formats, bundles, measuring=measuring, force=True, progress=progress)
-    progress.note("5/5  Run the written files on digits that neither training nor search has seen")
-    files = [row for one in done if one.folder is not None for row in _results(one, trained.supernet, images)]
+    with kept_memory():
+        done = deploy_picks(picks, space, weights, formats, bundles, measuring=measuring, force=True, progress=progress)
+        progress.note("5/5  Run the written files on digits that neither training nor search has seen")
+        files = [row for one in done if one.folder is not None for row in _results(one, trained.supernet, images)]
     failures = tuple(str(one.error) for one in done if one.error is not None)
     return Quickstart(out, trained.path, trained.wall_s, fits, fronts, baseline, tuple(files), failures)
 
