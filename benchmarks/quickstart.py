@@ -2,7 +2,7 @@
 
 Writes benchmarks/results/quickstart.json. `--installed SECONDS` adds what the rest of README's command took.
 
-    python benchmarks/quickstart.py /tmp/story            # three to four minutes on two idle cores
+    python benchmarks/quickstart.py /tmp/story            # four minutes on two idle cores
 """
 
 import argparse
