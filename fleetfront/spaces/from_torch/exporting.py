@@ -31,6 +31,8 @@ from fleetfront.spaces.from_torch.converted import convert_once
 from fleetfront.user_code import reason_of
 
 _OPSET = 17
+#: Layers along sequences whose channels stand before their places.
+_ALONG = (nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d)
 
 
 def exported_graph(name: str, module: nn.Module, sample: Sequence[Tensor], *, is_inside: bool = False) -> Graph:
@@ -155,23 +157,44 @@ def export_tflite(module: nn.Module, sample: Sequence[Tensor], is_inside: bool =
     if not is_inside:
         with torch.no_grad(), plain_paths():
             check_numbers(module, _ran(module, sample))
-    convert = partial(_converted, module, sample, is_inside)
+    axes = _axes_of_maps(module, sample) if is_inside else ()
+    convert = partial(_converted, module, sample, axes)
     if computed is None:
         return convert()
-    # Beside its weights and operators, where an image has its channels decides what is written.
-    return convert_once(computed, f"litert-torch, {'inside' if is_inside else 'whole'}", convert)
+    # Beside its weights and operators, where a map has its channels decides what is written.
+    how = ("whole", "inside", "inside, along sequences")[len(axes)]
+    return convert_once(computed, f"litert-torch, {how}", convert)
 
 
-def _converted(module: nn.Module, sample: Sequence[Tensor], is_inside: bool) -> bytes:
+def _axes_of_maps(module: nn.Module, sample: Sequence[Tensor]) -> tuple[int, ...]:
+    """How many axes tensors with channels before places have, which LiteRT keeps channels last inside a network: images
+    four, and sequences three where a layer goes along one that the module is fed.
+    """
+    copies = [one.clone() for one in sample]
+    fed, found = {id(one) for one in copies if one.dim() == 3}, set[int]()
+
+    def look(_: nn.Module, given: tuple[Any, ...]) -> None:
+        found.update({id(one) for one in given} & fed)
+
+    handles = [one.register_forward_pre_hook(look) for one in module.modules() if isinstance(one, _ALONG)]
+    # A module that does not run is told of by the converter.
+    with contextlib.suppress(Exception), torch.no_grad(), plain_paths():
+        module(*copies)
+    for handle in handles:
+        handle.remove()
+    return (3, 4) if found else (4,)
+
+
+def _converted(module: nn.Module, sample: Sequence[Tensor], axes: Sequence[int]) -> bytes:
     converter, names = load_litert_torch(), input_names(module, len(sample))
     with quiet_torch(), _quiet_native(), plain_paths(), tempfile.TemporaryDirectory() as folder:
         try:
             with torch.no_grad():
                 results = module(*sample)
-            called: nn.Module = _Named(module, names, _output_names(results))
-            if is_inside:
-                module, sample = _channels_last(converter, module, sample, results)
-                called = _Named(module, names, _output_names(results))
+            if axes:
+                inside = _ChannelsLast(module, axes, sample)
+                module, sample = inside, [inside.given(one).contiguous() for one in sample]
+            called = _Named(module, names, _output_names(results))
             path = Path(folder) / "module.tflite"
             fed = dict(zip(names, sample, strict=True))
             converter.convert(called, sample_kwargs=fed, enable_x64=True).export(str(path))
@@ -183,16 +206,32 @@ def _converted(module: nn.Module, sample: Sequence[Tensor], is_inside: bool) -> 
             ) from error
 
 
-def _channels_last(
-    converter: Any, module: nn.Module, sample: Sequence[Tensor], results: object
-) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """The module between images with their channels last, where torch has them first."""
-    given = [one for one in pytree.tree_leaves(results) if isinstance(one, Tensor)]
-    fed, made = ([place for place, one in enumerate(tensors) if one.dim() == 4] for tensors in (sample, given))
-    if not fed and not made:
-        return module, tuple(sample)
-    last = tuple(one.permute(0, 2, 3, 1).contiguous() if one.dim() == 4 else one for one in sample)
-    return converter.to_channel_last_io(module, args=fed, outputs=made).eval(), last
+class _ChannelsLast(nn.Module):
+    """A module between tensors with their channels last, as they lie inside a network's file: those with so many
+    ``axes`` that torch has first. Sequences are images one place high, for LiteRT convolves nothing else.
+    """
+
+    def __init__(self, module: nn.Module, axes: Sequence[int], sample: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.module, self.axes = module, tuple(axes)
+        self.ranks = [one.dim() for one in sample]
+        self.eval()
+
+    def given(self, one: Tensor) -> Tensor:
+        """What the file is fed for a tensor that torch is fed."""
+        if one.dim() not in self.axes:
+            return one
+        return (one if one.dim() == 4 else one.unsqueeze(2)).permute(0, 2, 3, 1)
+
+    def _taken(self, one: Tensor, rank: int) -> Tensor:
+        if rank not in self.axes:
+            return one
+        first = one.permute(0, 3, 1, 2)
+        return first if rank == 4 else first.squeeze(2)
+
+    def forward(self, *tensors: Tensor) -> Any:
+        fed = [self._taken(one, rank) for one, rank in zip(tensors, self.ranks, strict=True)]
+        return pytree.tree_map_only(Tensor, self.given, self.module(*fed))
 
 
 class _Named(nn.Module):
