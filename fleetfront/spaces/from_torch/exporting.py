@@ -218,7 +218,7 @@ class _ChannelsLast(nn.Module):
         self.eval()
 
     def given(self, one: Tensor) -> Tensor:
-        """What the file is fed for a tensor that torch is fed."""
+        """A tensor that torch is fed, or gives, as the file has it."""
         if one.dim() not in self.axes:
             return one
         return (one if one.dim() == 4 else one.unsqueeze(2)).permute(0, 2, 3, 1)
