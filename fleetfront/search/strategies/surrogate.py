@@ -283,8 +283,9 @@ class SurrogateStrategy(ReadsArchive):
     def _expect_as_known(self, genotypes: Genotypes, rows: NDArray[np.intp], mean: FloatArray, std: FloatArray) -> None:
         """Set mean and deviation of those ``rows`` that features cannot tell from several known networks to what these
         had: of the hundredth cell without a path nothing is hoped for."""
-        known = self._problem.archive.accuracy
-        both = np.concatenate([self._problem.archive.genotypes, genotypes[rows]])
+        archive, heads = self._problem.archive, self._known_heads()
+        known = archive.accuracy[heads]
+        both = np.concatenate([archive.genotypes[heads], genotypes[rows]])
         kinds, kind = np.unique(np.concatenate(self._groups(both), axis=1), axis=0, return_inverse=True)
         of_known, of_rows = np.split(kind.reshape(-1), [len(known)])
         count = np.bincount(of_known, minlength=len(kinds))
