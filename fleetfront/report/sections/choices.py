@@ -201,7 +201,7 @@ def _words(view: ChoiceView) -> Words:
     first = bargains(view)[:1]
     small = (
         "Costs are the device's model's. Accuracies are those that the search evaluated and, for networks that it did "
-        "not, a model of these: measure before you rely on one. – where nobody can tell."
+        "not, a model of these: measure before you rely on one. A dash stands where nobody can tell."
     )
     text = ""
     for one in first:
