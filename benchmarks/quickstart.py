@@ -74,7 +74,7 @@ def main() -> int:
         "hypervolume": story["hypervolume"],
         "promised_today": [sum(today), len(today)],
         "promised_ever": [sum(ever), len(ever)],
-        "files": story["files"],
+        "files": [file | {"path": str(Path(file["path"]).relative_to(folder / "out"))} for file in story["files"]],
     }
     print(f"{seconds:.0f} s, with installing {seconds + options.installed:.0f} s (bar {BARS['seconds']})")
     for name, front in fronts.items():
